@@ -1,0 +1,130 @@
+//! What `status` and `diagnose` say: all that render reads, already in the words and order of the JSON.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::cause::{Cause, Side};
+use crate::evidence::{DeadSetting, StateRow, Table};
+
+/// `--format json` of `status` and `diagnose`: schema `ctlens.report/1`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub schema: &'static str,
+    pub host: HostDoc,
+    /// Seconds the counters were watched; 0 = totals since boot.
+    pub window_s: f64,
+    pub table: Option<Table>,
+    /// Filled by `status`.
+    pub states: Option<Vec<StateRow>>,
+    /// Conntrack's counters over the window (or since boot where `window_s` is 0); absent where not read.
+    pub counters: Option<BTreeMap<&'static str, u64>>,
+    pub verdict: Judgement,
+    pub findings: Vec<FindingDoc>,
+    pub dead_settings: Vec<DeadSetting>,
+    pub gaps: Vec<GapDoc>,
+}
+
+pub const SCHEMA: &str = "ctlens.report/1";
+
+#[derive(Clone, Debug, Serialize)]
+pub struct HostDoc {
+    pub kernel: Option<String>,
+    pub netns: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct GapDoc {
+    pub source: String,
+    pub reason: String,
+    pub remedy: String,
+}
+
+/// The verdict.
+#[derive(Clone, Debug, Serialize)]
+pub struct Judgement {
+    pub bottleneck: Side,
+    pub cause: Cause,
+    /// 0 to 1, computed from the evidence's weights.
+    pub confidence: f64,
+    /// One sentence that a tired person understands.
+    pub headline: String,
+    /// Half-open entries per live attempt; null where nothing is live.
+    pub amplification: Option<f64>,
+    pub trigger: Option<Trigger>,
+    pub evidence: Vec<EvidenceItem>,
+    pub ruled_out: Vec<RuledOut>,
+    pub fix_first: Vec<Fix>,
+    /// For `undecided`: the cause it leans to, and what would settle it.
+    pub leans_to: Option<Lean>,
+}
+
+/// Who leaves the SYNs unanswered in the first place.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trigger {
+    pub side: Side,
+    pub cause: Cause,
+    #[serde(rename = "where")]
+    pub place: Vec<String>,
+    pub confidence: f64,
+    pub because: String,
+    pub leans_to: Option<Lean>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Lean {
+    /// Most likely first.
+    pub causes: Vec<Cause>,
+    pub because: String,
+    /// The one command whose output would decide.
+    pub settle: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct EvidenceItem {
+    pub id: &'static str,
+    /// True: speaks for the verdict; false: against it.
+    pub supports: bool,
+    pub text: String,
+    pub value: Option<f64>,
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    pub unit: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct RuledOut {
+    pub cause: Cause,
+    pub because: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Fix {
+    pub what: String,
+    /// Exact command, where one line does it.
+    pub command: Option<String>,
+    pub effect: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FindingState {
+    Found,
+    Clear,
+    Unknown,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct FindingDoc {
+    pub code: String,
+    pub name: Cause,
+    pub state: FindingState,
+    pub because: String,
+    /// Entries of the pile-up that this explains.
+    pub entries_explained: Option<f64>,
+    /// What would refute it, and whether that was looked for.
+    pub refutes: String,
+    pub confidence: Option<f64>,
+    /// False: this version has no rule for it, so `unknown` says nothing either way.
+    pub examined: bool,
+}

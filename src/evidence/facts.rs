@@ -1,0 +1,265 @@
+//! What snapshots imply, as plain figures that rules read and reports show. Absent is `None`, never 0.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::model::{Estimate, Gap, Host, Process, Settings, TcpState, Timeouts};
+
+/// All that a rule may look at.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    pub host: Host,
+    /// Seconds between the two readings of the counters; 0 = totals since boot.
+    pub window_secs: f64,
+    pub table: Option<Table>,
+    /// One row per protocol and TCP state that has entries, TCP first, in the kernel's order.
+    pub states: Option<Vec<StateRow>>,
+    pub half_open: Option<HalfOpen>,
+    /// Conntrack's counters: differences over the window, or totals where it is 0.
+    pub conntrack: Option<BTreeMap<&'static str, u64>>,
+    /// /proc/net/{netstat,snmp} by `Group.Name`: differences over the window, or totals where it is 0.
+    pub net: Option<BTreeMap<String, i64>>,
+    /// Sockets by state name, from inet_diag or a pasted histogram.
+    pub sockets: Option<BTreeMap<String, u64>>,
+    pub listeners: Option<Vec<ListenQueue>>,
+    pub ports: Option<Vec<PortUse>>,
+    pub tap: Option<TapFacts>,
+    pub settings: Settings,
+    pub timeouts: Timeouts,
+    /// Pasted settings that do nothing, or harm.
+    pub dead_settings: Vec<DeadSetting>,
+    /// The entries' figures come from a histogram without directions.
+    pub pasted: bool,
+    pub gaps: Vec<Gap>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Table {
+    /// `nf_conntrack_count`, expired entries not yet collected included.
+    pub count: Option<u64>,
+    pub max: Option<u64>,
+    pub buckets: Option<u64>,
+    /// count / max.
+    pub fill: Option<f64>,
+    /// Mean entries per bucket that a lookup walks: 2 × host entries / buckets (own count where the host's is not known).
+    pub mean_chain: Option<f64>,
+    /// Entries really looked at.
+    pub dumped: Option<u64>,
+    /// Set where `dumped` is a sample of so many.
+    pub sampled_of: Option<u64>,
+    /// `ctnetlink`, `procfs` or `pasted`.
+    pub source: Option<&'static str>,
+    pub duplicates: u64,
+    pub malformed: u64,
+}
+
+/// One row of `status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct StateRow {
+    /// `tcp`, `udp`, …
+    pub proto: String,
+    /// TCP only.
+    pub state: Option<String>,
+    #[serde(serialize_with = "serialize_estimate")]
+    pub entries: Estimate,
+    /// Of all entries, 0 to 1.
+    pub share: f64,
+    /// The timeout in force for new entries, seconds.
+    pub timeout_s: Option<u32>,
+    /// Entries entering the state per second, where ages can be told.
+    #[serde(serialize_with = "serialize_estimate_option")]
+    pub new_per_s: Option<Estimate>,
+    /// Seconds since the timeout was last set: the age in states that nothing renews.
+    pub oldest_s: Option<u32>,
+    pub median_s: Option<u32>,
+    /// True in a sample: there may be older ones.
+    pub oldest_at_least: bool,
+    /// Not ASSURED: may go by early_drop when the table is full.
+    #[serde(serialize_with = "serialize_estimate")]
+    pub evictable: Estimate,
+}
+
+/// Which way a half-open entry's SYN went, seen from this namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// A local address sent the SYN.
+    Out,
+    /// A local address was to answer it.
+    In,
+    /// Neither end is local.
+    Forward,
+    /// Local addresses are not known, or a histogram was pasted.
+    Unknown,
+}
+
+impl Direction {
+    pub const ALL: [Direction; 4] = [
+        Direction::Out,
+        Direction::In,
+        Direction::Forward,
+        Direction::Unknown,
+    ];
+}
+
+/// What tells held entries from live ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    /// Joined with this namespace's sockets.
+    Sockets,
+    /// Retransmissions seen, or missing, on the wire.
+    Tap,
+    /// Only the entries' ages.
+    Ages,
+    #[default]
+    Nothing,
+}
+
+/// Half-open entries of one TCP state and direction.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pile {
+    pub entries: Estimate,
+    /// Whose originator (SYN_RECV: whose half-open peer) is gone.
+    pub held: Estimate,
+    pub live: Estimate,
+    /// Younger than the reading took, or changed during it: neither.
+    pub unclear: Estimate,
+    pub basis: Basis,
+    pub new_per_s: Option<Estimate>,
+    pub median_age_s: Option<u32>,
+    /// Where the SYNs go, largest first, at most [`MAX_DESTINATIONS`].
+    pub destinations: Vec<Destination>,
+    /// Distinct source addresses among the entries looked at; a lower bound when `sources_capped`.
+    pub sources: u64,
+    pub sources_capped: bool,
+    /// Share of the sources that have just one entry, 0 to 1.
+    pub one_shot: Option<f64>,
+    /// IPv6 among the entries looked at, 0 to 1.
+    pub v6_share: f64,
+}
+
+pub const MAX_DESTINATIONS: usize = 10;
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Destination {
+    pub addr: IpAddr,
+    pub port: u16,
+    #[serde(serialize_with = "serialize_estimate")]
+    pub entries: Estimate,
+    /// Entries to it in any later TCP state: it answers somebody.
+    pub answered: u64,
+}
+
+impl Destination {
+    /// `10.9.1.3:80`, `[fd00::3]:80`.
+    pub fn label(&self) -> String {
+        std::net::SocketAddr::new(self.addr, self.port).to_string()
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HalfOpen {
+    pub syn_sent: BTreeMap<Direction, Pile>,
+    pub syn_recv: BTreeMap<Direction, Pile>,
+    /// Local sockets in SYN_SENT, whether or not they have an entry.
+    pub syn_sent_sockets: Option<u64>,
+    /// Of those, the ones without an entry: their SYN never got out, or nothing tracks it.
+    pub sockets_without_entry: Option<u64>,
+    /// Local request sockets in SYN_RECV.
+    pub syn_recv_sockets: Option<u64>,
+    /// Who owns the live SYN_SENT sockets: (process, uid, sockets), most first.
+    pub owners: Vec<(Option<Process>, u32, u64)>,
+}
+
+impl HalfOpen {
+    /// All piles of one state.
+    pub fn of(&self, state: TcpState) -> &BTreeMap<Direction, Pile> {
+        if state == TcpState::SynRecv {
+            &self.syn_recv
+        } else {
+            &self.syn_sent
+        }
+    }
+}
+
+/// A listening socket's accept queue.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ListenQueue {
+    pub addr: IpAddr,
+    pub port: u16,
+    pub queued: u32,
+    pub backlog: u32,
+    pub process: Option<String>,
+}
+
+/// Local ports in use towards one destination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PortUse {
+    pub src: IpAddr,
+    pub dst: IpAddr,
+    pub dport: u16,
+    /// Distinct local ports in use that a new connect() cannot take.
+    pub used: u64,
+    /// TIME_WAIT ports that tcp_tw_reuse lets a new connect() take.
+    pub reusable: u64,
+    /// Ports that ip_local_port_range less ip_local_reserved_ports gives.
+    pub range: u64,
+    /// Of `used`, by socket state name.
+    pub by_state: BTreeMap<String, u64>,
+}
+
+/// What the tap saw in its window, incoming packets only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TapFacts {
+    pub secs: f64,
+    pub segments: u64,
+    /// Packets lost for want of buffer.
+    pub lost: u64,
+    /// Closed before its time because it had seen enough.
+    pub stopped_early: bool,
+    pub syns: u64,
+    /// SYNs whose tuple was seen before in the window, or has an entry older than the window.
+    pub syn_retransmits: u64,
+    pub syn_acks: u64,
+    pub syn_ack_retransmits: u64,
+    /// SYN/ACKs for a tuple that the table still has in SYN_SENT.
+    pub syn_acks_unseen_by_conntrack: u64,
+    pub resets: u64,
+    pub unreachables: u64,
+}
+
+/// A setting that does nothing, or harm.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeadSetting {
+    /// The file it stands in.
+    pub file: String,
+    pub name: String,
+    pub value: String,
+    /// Why it is dead, in a sentence.
+    pub why: String,
+}
+
+fn serialize_estimate<S: serde::Serializer>(e: &Estimate, s: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Doc {
+        value: f64,
+        low: f64,
+        high: f64,
+    }
+    Doc {
+        value: e.value,
+        low: e.low,
+        high: e.high,
+    }
+    .serialize(s)
+}
+
+fn serialize_estimate_option<S: serde::Serializer>(e: &Option<Estimate>, s: S) -> Result<S::Ok, S::Error> {
+    match e {
+        Some(e) => serialize_estimate(e, s),
+        None => s.serialize_none(),
+    }
+}

@@ -1,0 +1,93 @@
+//! The only door to the outside. It carries bytes and understands none of them.
+
+use std::ops::ControlFlow;
+
+use crate::model::Moment;
+
+mod errno;
+
+pub use errno::Errno;
+
+/// The netlink family that a request goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// `NETLINK_NETFILTER`
+    Netfilter,
+    /// `NETLINK_SOCK_DIAG`
+    SockDiag,
+    /// `NETLINK_ROUTE`
+    Route,
+}
+
+/// Takes each datagram of an answer; `Break` = enough (the answer's end was in it, or the reader wants no
+/// more), and the socket is closed.
+pub type Sink<'a> = dyn FnMut(&[u8]) -> ControlFlow<()> + Send + 'a;
+
+/// One request and where its answer goes.
+pub struct Job<'a> {
+    pub channel: Channel,
+    /// The request as it is sent.
+    pub request: Vec<u8>,
+    /// Requests whose recorded answers hold at least as much: a replay may answer from one of them, in this
+    /// order, where it has none for `request`. Never sent.
+    pub wider: Vec<Vec<u8>>,
+    pub sink: &'a mut Sink<'a>,
+    /// `Ok` where the sink said `Break`. Anything else means that the answer's end was never seen.
+    pub result: Result<(), Errno>,
+}
+
+impl<'a> Job<'a> {
+    pub fn new(channel: Channel, request: Vec<u8>, sink: &'a mut Sink<'a>) -> Job<'a> {
+        Job {
+            channel,
+            request,
+            wider: Vec::new(),
+            sink,
+            result: Err(Errno::NOT_ASKED),
+        }
+    }
+}
+
+/// One instruction of a classic BPF program (`struct sock_filter`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BpfInstruction {
+    pub code: u16,
+    pub jt: u8,
+    pub jf: u8,
+    pub k: u32,
+}
+
+/// Something to listen to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Packets of this namespace, by AF_PACKET and never promiscuous. Each is handed on as an SLL2 header
+    /// (LINKTYPE_LINUX_SLL2, 276) and what the filter lets through of the packet from its network header on.
+    Tap {
+        filter: Vec<BpfInstruction>,
+        buffer_bytes: u32,
+    },
+}
+
+/// What carries bytes in and out: the live kernel, a recording, a tee that records, a script of faults.
+pub trait Kernel {
+    /// The only clock.
+    fn now(&mut self) -> Moment;
+
+    /// The whole content of a file.
+    fn read_file(&mut self, path: &str) -> Result<Vec<u8>, Errno>;
+
+    /// A directory's names in order, one a line; a symbolic link as `name -> target`.
+    fn read_dir(&mut self, path: &str) -> Result<Vec<u8>, Errno>;
+
+    /// Sends each job's request and feeds its sink.
+    fn request(&mut self, jobs: &mut [Job<'_>]);
+
+    /// Hands on what the sources say, by their index, until the deadline or `Break`; an empty slice waits.
+    /// Returns how many packets or messages were lost for want of buffer.
+    fn listen(
+        &mut self,
+        sources: &[Source],
+        deadline: Moment,
+        each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
+    ) -> Result<u64, Errno>;
+}

@@ -1,0 +1,6 @@
+//! ctlens: who holds the half-open connections.
+
+pub mod diagnose;
+pub mod evidence;
+pub mod kernel;
+pub mod model;

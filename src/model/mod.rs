@@ -1,0 +1,21 @@
+//! The nouns, in the kernel's words: plain data without parsing, clock or I/O.
+
+mod counters;
+mod estimate;
+mod flow;
+mod limits;
+mod moment;
+mod segment;
+mod settings;
+mod snapshot;
+mod socket;
+
+pub use counters::{ConntrackStats, NetCounters};
+pub use estimate::Estimate;
+pub use flow::{Flow, Status, TcpState, Tuple, proto};
+pub use limits::{Limits, Timeouts};
+pub use moment::Moment;
+pub use segment::{Segment, SegmentKind, TcpFlags};
+pub use settings::Settings;
+pub use snapshot::{Gap, Host, Snapshot, TableLook, TableSource};
+pub use socket::{Process, Socket, SocketState};
