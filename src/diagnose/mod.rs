@@ -1,10 +1,94 @@
 //! A closed list of rules over the evidence, and the verdict they add up to.
 
 mod cause;
+mod half_open;
+mod judge;
 mod report;
+mod rule;
+mod rules;
+mod trigger;
 
 pub use cause::{Cause, Side};
 pub use report::{
     EvidenceItem, FindingDoc, FindingState, Fix, GapDoc, HostDoc, Judgement, Lean, Report, RuledOut, SCHEMA,
     Trigger,
 };
+
+use crate::evidence::Evidence;
+use rule::{Verdict, confidence};
+use rules::RULES;
+
+/// Runs every rule and weighs the answers.
+pub fn diagnose(evidence: &Evidence) -> Report {
+    let answers: Vec<(Cause, Verdict)> = RULES
+        .iter()
+        .map(|rule| (rule.cause, (rule.check)(evidence)))
+        .collect();
+    let outcomes: Vec<(Cause, &Verdict)> = answers.iter().map(|(cause, verdict)| (*cause, verdict)).collect();
+    let gaps = evidence.gaps.iter().map(|gap| GapDoc {
+        source: gap.source.clone(),
+        reason: gap.reason.clone(),
+        remedy: gap.remedy.clone(),
+    });
+    Report {
+        schema: SCHEMA,
+        host: HostDoc {
+            kernel: evidence.host.kernel.clone(),
+            netns: evidence.host.netns.clone(),
+        },
+        window_s: (evidence.window_secs * 1000.0).round() / 1000.0,
+        table: evidence.table.clone(),
+        states: evidence.states.clone(),
+        counters: evidence.conntrack.clone(),
+        verdict: judge::judge(evidence, &outcomes),
+        findings: Cause::ALL
+            .into_iter()
+            .map(|cause| finding_doc(cause, &outcomes))
+            .collect(),
+        dead_settings: evidence.dead_settings.clone(),
+        gaps: gaps.collect(),
+    }
+}
+
+/// What a user may read about a cause; `None` where this version has no rule for it.
+pub fn explain(cause: Cause) -> Option<&'static str> {
+    RULES
+        .iter()
+        .find(|rule| rule.cause == cause)
+        .map(|rule| rule.explain)
+}
+
+fn finding_doc(cause: Cause, outcomes: &[(Cause, &Verdict)]) -> FindingDoc {
+    let mut doc = FindingDoc {
+        code: cause.code().unwrap_or_default(),
+        name: cause,
+        state: FindingState::Unknown,
+        because: "this version has no rule for it".to_string(),
+        entries_explained: None,
+        refutes: String::new(),
+        confidence: None,
+        examined: false,
+    };
+    let Some((_, verdict)) = outcomes.iter().find(|(known, _)| *known == cause) else {
+        return doc;
+    };
+    doc.examined = true;
+    doc.refutes = RULES
+        .iter()
+        .find(|rule| rule.cause == cause)
+        .map_or(String::new(), |rule| rule.refutes.to_string());
+    match verdict {
+        Verdict::Clear { because } => {
+            doc.state = FindingState::Clear;
+            doc.because = because.clone();
+        }
+        Verdict::Unknown { because, .. } => doc.because = because.clone(),
+        Verdict::Found(finding) => {
+            doc.state = FindingState::Found;
+            doc.because = finding.headline.clone();
+            doc.entries_explained = finding.entries.map(|e| e.value);
+            doc.confidence = Some(confidence(&finding.evidence));
+        }
+    }
+    doc
+}

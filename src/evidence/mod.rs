@@ -1,8 +1,20 @@
 //! What snapshots and the entries streaming by imply: sums, rates, ages, who owns what.
 
+mod census;
 mod facts;
+mod pile;
+mod ports;
+pub mod rates;
+mod sampling;
+mod schedule;
+mod tap;
 
+pub use census::{Census, Counted};
 pub use facts::{
     Basis, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS, Pile,
     PortUse, StateRow, Table, TapFacts,
 };
+pub use ports::Ports;
+pub use sampling::Sample;
+pub use schedule::longest_gap_secs;
+pub use tap::TapLog;

@@ -1,0 +1,284 @@
+//! The rules' answers become one verdict: who holds the pile-up or, where nothing is held, who fails.
+
+use super::cause::{Cause, Side};
+use super::half_open::{pile_from, sum};
+use super::report::{Judgement, Lean, RuledOut, Trigger};
+use super::rule::{Finding, Verdict, Weighed, confidence, count, fact, remark, whole};
+use super::trigger::{self, Outcomes};
+use crate::evidence::{Direction, Evidence};
+use crate::model::TcpState;
+
+pub fn judge(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
+    let mut verdict = match strongest(outcomes) {
+        Some((cause, finding)) => accuse(evidence, outcomes, cause, finding),
+        None => match leaning(evidence, outcomes) {
+            Some(lean) => undecided(evidence, lean),
+            None => nothing(evidence, outcomes),
+        },
+    };
+    verdict.ruled_out = outcomes
+        .iter()
+        .filter_map(|(cause, answer)| match answer {
+            Verdict::Clear { because } => Some(RuledOut {
+                cause: *cause,
+                because: because.clone(),
+            }),
+            _ => None,
+        })
+        .collect();
+    verdict
+}
+
+/// By damage: what fails for everybody, what fails at once, what is held, what only waits.
+const RANK: [&[Cause]; 5] = [
+    &[Cause::TableFull],
+    &[Cause::EphemeralPortsExhausted],
+    &[Cause::SynSentHold, Cause::SynRecvHold],
+    &[Cause::ListenerOverflow],
+    &[Cause::BackendUnresponsive, Cause::SynFlood],
+];
+
+fn strongest<'a>(outcomes: &Outcomes<'a>) -> Option<(Cause, &'a Finding)> {
+    RANK.iter().find_map(|equals| {
+        let found = outcomes.iter().filter_map(|(cause, verdict)| match verdict {
+            Verdict::Found(finding) if equals.contains(cause) => Some((*cause, finding.as_ref())),
+            _ => None,
+        });
+        found.max_by(|a, b| explained(a.1).total_cmp(&explained(b.1)))
+    })
+}
+
+fn explained(finding: &Finding) -> f64 {
+    finding.entries.map_or(0.0, |e| e.value)
+}
+
+fn accuse(evidence: &Evidence, outcomes: &Outcomes, cause: Cause, finding: &Finding) -> Judgement {
+    let trigger = trigger_of(evidence, outcomes, cause);
+    let held = matches!(cause, Cause::SynSentHold | Cause::SynRecvHold);
+    let mut fixes = finding.fixes.clone();
+    if let Some(own) = trigger
+        .as_ref()
+        .filter(|t| t.side == Side::Proxy)
+        .and_then(|t| of(outcomes, t.cause))
+    {
+        fixes.splice(0..0, own.fixes.clone());
+    } else if let Some(other) = trigger.as_ref().and_then(|t| of(outcomes, t.cause)) {
+        fixes.extend(other.fixes.clone());
+    }
+    let mut items: Vec<&Weighed> = finding.evidence.iter().collect();
+    if let Some(trigger) = &trigger
+        && let Some(other) = of(outcomes, trigger.cause)
+    {
+        items.extend(other.evidence.iter().filter(|w| items_lack(&finding.evidence, w)));
+    }
+    Judgement {
+        bottleneck: cause.side(),
+        cause,
+        confidence: confidence(&finding.evidence),
+        headline: finding.headline.clone(),
+        amplification: held.then(|| amplification(evidence, cause)).flatten(),
+        trigger,
+        evidence: items.into_iter().map(|w| w.item.clone()).collect(),
+        ruled_out: Vec::new(),
+        fix_first: fixes,
+        leans_to: None,
+    }
+}
+
+fn items_lack(items: &[Weighed], wanted: &Weighed) -> bool {
+    items.iter().all(|w| w.item.id != wanted.item.id)
+}
+
+fn of<'a>(outcomes: &Outcomes<'a>, wanted: Cause) -> Option<&'a Finding> {
+    outcomes.iter().find_map(|(cause, verdict)| match verdict {
+        Verdict::Found(finding) if *cause == wanted => Some(finding.as_ref()),
+        _ => None,
+    })
+}
+
+fn trigger_of(evidence: &Evidence, outcomes: &Outcomes, cause: Cause) -> Option<Trigger> {
+    match cause {
+        Cause::SynSentHold => trigger::of_syn_sent(evidence, outcomes),
+        Cause::SynRecvHold => trigger::of_syn_recv(evidence, outcomes),
+        // What fills the table may itself have been set off by somebody.
+        Cause::TableFull => {
+            let held = [Cause::SynSentHold, Cause::SynRecvHold];
+            let (hold, _) = held
+                .into_iter()
+                .filter_map(|c| Some((c, of(outcomes, c)?)))
+                .max_by(|a, b| explained(a.1).total_cmp(&explained(b.1)))?;
+            trigger_of(evidence, outcomes, hold)
+        }
+        // Sockets that wait for a silent backend use the ports up.
+        Cause::EphemeralPortsExhausted => {
+            let fullest = evidence.ports.as_ref()?.first()?;
+            let waiting = fullest.by_state.get("SYN_SENT").copied().unwrap_or(0);
+            let finding = of(outcomes, Cause::BackendUnresponsive).filter(|_| waiting * 2 > fullest.used)?;
+            Some(trigger::named(
+                Cause::BackendUnresponsive,
+                finding,
+                confidence(&finding.evidence),
+            ))
+        }
+        _ => None,
+    }
+}
+
+fn amplification(evidence: &Evidence, cause: Cause) -> Option<f64> {
+    let state = if cause == Cause::SynRecvHold {
+        TcpState::SynRecv
+    } else {
+        TcpState::SynSent
+    };
+    sum(evidence.half_open.as_ref()?.of(state).values()).amplification()
+}
+
+fn leaning(evidence: &Evidence, outcomes: &Outcomes) -> Option<Lean> {
+    let lean = outcomes.iter().find_map(|(cause, verdict)| match verdict {
+        Verdict::Unknown {
+            because,
+            settle: Some(settle),
+        } => Some(Lean {
+            causes: vec![*cause],
+            because: because.clone(),
+            settle: settle.clone(),
+        }),
+        _ => None,
+    });
+    lean.or_else(|| sockets_without_entries(evidence))
+        .or_else(|| unseen(evidence))
+}
+
+/// Sockets wait, but their SYNs have no entry: the own ruleset dropped them, or did not track them.
+fn sockets_without_entries(evidence: &Evidence) -> Option<Lean> {
+    let half_open = evidence.half_open.as_ref()?;
+    let waiting = half_open.sockets_without_entry? as f64;
+    let entries = half_open
+        .syn_sent
+        .get(&Direction::Out)
+        .map_or(0.0, |p| p.entries.value);
+    (waiting >= pile_from(evidence) && waiting > entries * 4.0).then(|| Lean {
+        causes: vec![Cause::RulesetDrop],
+        because: format!(
+            "{} sockets wait in SYN_SENT, but the table has {} entries for them: their SYNs never left this host, \
+             or are not tracked",
+            whole(waiting),
+            whole(entries)
+        ),
+        settle: "nft list ruleset | grep -E 'hook output|drop|reject|notrack'".to_string(),
+    })
+}
+
+/// The table itself was not seen: only a pasted or partial look.
+fn unseen(evidence: &Evidence) -> Option<Lean> {
+    if evidence.half_open.is_some() {
+        return None;
+    }
+    let waiting = evidence.sockets.as_ref().and_then(|s| s.get("SYN_SENT")).copied();
+    let sockets = match (waiting, &evidence.sockets) {
+        (Some(n), _) => format!("{} sockets are in SYN_SENT", whole(n as f64)),
+        (None, Some(_)) => "no socket is in SYN_SENT".to_string(),
+        (None, None) => "neither were sockets".to_string(),
+    };
+    Some(Lean {
+        causes: vec![Cause::SynSentHold],
+        because: format!("the table's entries were not seen; {sockets}"),
+        settle: if evidence.pasted {
+            "conntrack -L -p tcp > conntrack.txt   # and put it beside the other files".to_string()
+        } else {
+            "sudo ctlens diagnose".to_string()
+        },
+    })
+}
+
+fn undecided(evidence: &Evidence, lean: Lean) -> Judgement {
+    let names: Vec<&str> = lean.causes.iter().map(|c| c.name()).collect();
+    let mut blank = blank(Cause::Undecided);
+    blank.headline = format!(
+        "Not decided, leaning to {}: {}.",
+        names.join(" or "),
+        lean.because
+    );
+    blank.confidence = 0.5;
+    blank.evidence = seen(evidence).into_iter().map(|w| w.item).collect();
+    blank.leans_to = Some(lean);
+    blank
+}
+
+fn nothing(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
+    let mut items = seen(evidence);
+    for (cause, verdict) in outcomes {
+        if let Verdict::Unknown { because, .. } = verdict {
+            items.push(remark(
+                "not-examined",
+                -0.4,
+                format!("{}: {because}", cause.name()),
+            ));
+        }
+    }
+    let half_open = evidence.half_open.as_ref();
+    let piled = half_open.map(|h| sum(h.syn_sent.values().chain(h.syn_recv.values())).entries);
+    let entries = evidence.table.as_ref().and_then(|t| t.count);
+    let mut blank = blank(Cause::None);
+    blank.headline = match (piled, entries) {
+        (Some(piled), Some(all)) => format!(
+            "Nothing found: {} half-open of {} entries, no pile-up and no pressure.",
+            count(piled),
+            whole(all as f64)
+        ),
+        _ => "Nothing found in what could be seen.".to_string(),
+    };
+    blank.confidence = confidence(&items);
+    blank.evidence = items.into_iter().map(|w| w.item).collect();
+    blank
+}
+
+/// The plain facts behind a verdict that accuses nobody.
+fn seen(evidence: &Evidence) -> Vec<Weighed> {
+    let mut out = Vec::new();
+    if let Some(half_open) = &evidence.half_open {
+        let piled = sum(half_open.syn_sent.values().chain(half_open.syn_recv.values())).entries;
+        let from = whole(pile_from(evidence));
+        let text = format!("{} half-open entries; a pile-up starts at {from}", count(piled));
+        out.push(super::rule::estimate("half-open", 2.0, text, piled, "entries"));
+    }
+    if let Some(fill) = evidence.table.as_ref().and_then(|t| t.fill) {
+        out.push(fact(
+            "fill",
+            0.7,
+            format!("the table is {:.1} % full", fill * 100.0),
+            fill,
+            "of max",
+        ));
+    }
+    if let Some(waiting) = evidence.half_open.as_ref().and_then(|h| h.syn_sent_sockets) {
+        let text = format!("{} local sockets are in SYN_SENT", whole(waiting as f64));
+        out.push(fact("live-sockets", 0.5, text, waiting as f64, "sockets"));
+    }
+    if let Some(counters) = evidence.conntrack.as_ref().filter(|_| evidence.window_secs > 0.0) {
+        let harm = ["drop", "early_drop", "insert_failed"];
+        let rise: u64 = harm.iter().filter_map(|name| counters.get(name)).sum();
+        let nats = if rise == 0 { 0.7 } else { -1.0 };
+        let text = format!(
+            "drop, early_drop and insert_failed rose by {rise} in {:.1} s",
+            evidence.window_secs
+        );
+        out.push(fact("damage-counters", nats, text, rise as f64, "events"));
+    }
+    out
+}
+
+fn blank(cause: Cause) -> Judgement {
+    Judgement {
+        bottleneck: cause.side(),
+        cause,
+        confidence: 0.5,
+        headline: String::new(),
+        amplification: None,
+        trigger: None,
+        evidence: Vec::new(),
+        ruled_out: Vec::new(),
+        fix_first: Vec::new(),
+        leans_to: None,
+    }
+}

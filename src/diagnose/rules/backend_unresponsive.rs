@@ -1,0 +1,166 @@
+//! A destination, or the path to it, answers nothing.
+
+use crate::diagnose::cause::Cause;
+use crate::diagnose::half_open::{HELD_SHARE, concentration, listed, pile_from, places};
+use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole};
+use crate::evidence::{Basis, Direction, Evidence, Pile};
+
+pub const RULE: Rule = Rule {
+    cause: Cause::BackendUnresponsive,
+    explain: "\
+What: SYNs leave this host, or pass through it, and nothing comes back from that address, or from the path beyond
+this host.
+Why it matters: every attempt waits for its timeout. The firewall is not at fault as long as its entries are live.
+How it is told apart: a SYN_SENT entry proves that this host's ruleset let the SYN out and that no SYN/ACK and no RST
+reached conntrack. A refusing backend leaves no entry. Entries are as many as live attempts; where they are many more,
+the firewall holds the pile-up and the backend is only its trigger.
+What to do: look at the named address; the tap shows whether its SYN/ACKs arrive and are eaten here.",
+    refutes: "SYN/ACKs from it seen on this host's interfaces: then this host's raw rules or routes eat them",
+    check,
+};
+
+fn check(evidence: &Evidence) -> Verdict {
+    let Some(half_open) = &evidence.half_open else {
+        return Verdict::unknown("the table's SYN_SENT entries were not seen");
+    };
+    let outward = [Direction::Out, Direction::Forward];
+    let piles = outward.iter().filter_map(|d| half_open.syn_sent.get(d));
+    let Some(pile) = piles.max_by(|a, b| a.entries.value.total_cmp(&b.entries.value)) else {
+        if half_open
+            .syn_sent
+            .values()
+            .any(|p| p.entries.value >= pile_from(evidence))
+        {
+            return Verdict::unknown("the SYN_SENT entries' directions are not known");
+        }
+        return Verdict::clear("no SYN_SENT entry goes out");
+    };
+    let from = pile_from(evidence);
+    if pile.entries.value < from {
+        let text = format!(
+            "{} SYN_SENT entries go out; a pile-up starts at {}",
+            count(pile.entries),
+            whole(from)
+        );
+        return Verdict::clear(text);
+    }
+    let eaten = evidence
+        .tap
+        .as_ref()
+        .map_or(0, |tap| tap.syn_acks_unseen_by_conntrack);
+    if eaten as f64 > pile.entries.value * 0.05 {
+        let text = format!(
+            "{} SYN/ACKs arrive on the wire for entries that stay SYN_SENT: this host eats them",
+            whole(eaten as f64)
+        );
+        return Verdict::leaning(
+            text,
+            "nft list ruleset | grep -B3 -A12 'hook prerouting priority raw'",
+        );
+    }
+    Verdict::Found(Box::new(finding(evidence, pile)))
+}
+
+fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
+    let place = places(pile);
+    let mut items: Vec<Weighed> = Vec::new();
+    let text = format!("{} SYNs let out by this host have no answer", count(pile.entries));
+    items.push(estimate("no-answer", 2.0, text, pile.entries, "entries"));
+    let share = concentration(pile);
+    if share >= 0.5 {
+        let text = format!(
+            "{:.0} % of them go to {} destinations",
+            share * 100.0,
+            pile.destinations.len()
+        );
+        items.push(fact("few-destinations", 0.7, text, share, "of the entries"));
+    } else {
+        let text = format!(
+            "they are spread: the largest ten destinations take {:.0} %",
+            share * 100.0
+        );
+        items.push(fact("many-destinations", -1.5, text, share, "of the entries"));
+    }
+    if let Some(first) = pile
+        .destinations
+        .first()
+        .filter(|d| d.answered as f64 > d.entries.value)
+    {
+        let text = format!(
+            "{} answers other connections ({} entries)",
+            first.label(),
+            whole(first.answered as f64)
+        );
+        items.push(fact(
+            "answers-others",
+            -0.7,
+            text,
+            first.answered as f64,
+            "entries",
+        ));
+    }
+    match &evidence.tap {
+        Some(tap) if tap.syn_acks_unseen_by_conntrack == 0 && pile.live.value > 0.0 => {
+            let text = format!("in {:.1} s on the wire no SYN/ACK came for any of them", tap.secs);
+            items.push(remark("no-syn-ack-on-wire", 0.5, text));
+        }
+        _ => {}
+    }
+    if pile.basis == Basis::Sockets {
+        items.extend(owners(evidence, pile));
+    }
+    let live = pile.live.value >= pile.entries.value * (1.0 - HELD_SHARE);
+    let at = if place.is_empty() {
+        "The destinations".to_string()
+    } else {
+        listed(&place)
+    };
+    let verb = if place.len() == 1 { "does" } else { "do" };
+    let waiting = if live {
+        format!(" {} attempts wait.", count(pile.live))
+    } else {
+        String::new()
+    };
+    Finding {
+        headline: format!(
+            "{at} {verb} not answer, or the path beyond this host does not carry the answer.{waiting}"
+        ),
+        entries: Some(if live { pile.live } else { pile.entries }),
+        fixes: fixes(pile),
+        evidence: items,
+        place,
+    }
+}
+
+fn owners(evidence: &Evidence, pile: &Pile) -> Option<Weighed> {
+    let half_open = evidence.half_open.as_ref()?;
+    let (process, uid, sockets) = half_open.owners.first()?;
+    let who = match process {
+        Some(process) => format!("{} (pid {}, uid {uid})", process.name, process.pid),
+        None => format!("uid {uid}"),
+    };
+    let text = format!("{} live SYN_SENT sockets of {who}", whole(*sockets as f64));
+    let nats = if pile.live.value > 0.0 { 0.3 } else { 0.0 };
+    Some(fact("live-sockets", nats, text, *sockets as f64, "sockets"))
+}
+
+fn fixes(pile: &Pile) -> Vec<crate::diagnose::report::Fix> {
+    let Some(first) = pile.destinations.first() else {
+        return Vec::new();
+    };
+    vec![
+        fix(
+            format!("Take {} out of rotation until it answers", first.label()),
+            None,
+            "in the load balancer: attempts stop waiting at once",
+        ),
+        fix(
+            "See whether anything comes back from it",
+            Some(format!(
+                "tcpdump -ni any -c 20 src host {} and tcp port {}",
+                first.addr, first.port
+            )),
+            "SYN/ACKs here would mean that this host eats them; silence is the backend or the path",
+        ),
+    ]
+}

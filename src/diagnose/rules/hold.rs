@@ -1,0 +1,147 @@
+//! What the two hold rules share: is the pile of one half-open state mostly held?
+
+use crate::diagnose::half_open::{HELD_SHARE, Sum, basis, largest, pile_from, sum};
+use crate::diagnose::rule::{Verdict, Weighed, count, estimate, fact, remark, whole};
+use crate::evidence::{Basis, Direction, Evidence, Pile};
+use crate::model::TcpState;
+
+pub enum Held<'a> {
+    Answer(Verdict),
+    Yes {
+        sum: Sum,
+        direction: Direction,
+        pile: &'a Pile,
+        evidence: Vec<Weighed>,
+    },
+}
+
+pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> {
+    let name = state.name();
+    let Some(half_open) = &evidence.half_open else {
+        return Held::Answer(Verdict::unknown(format!(
+            "the table's {name} entries were not seen"
+        )));
+    };
+    let piles = half_open.of(state);
+    let sum = sum(piles.values());
+    let from = pile_from(evidence);
+    let Some((direction, pile)) = largest(evidence, state).filter(|_| sum.entries.value >= from) else {
+        let text = format!(
+            "{} {name} entries; a pile-up starts at {}",
+            count(sum.entries),
+            whole(from)
+        );
+        return Held::Answer(Verdict::clear(text));
+    };
+    let share = sum.held_share();
+    let basis = basis(piles.values());
+    if sum.held.high + sum.live.high <= 0.0 {
+        let text = format!(
+            "{} {name} entries, but nothing tells whether {who} still waits",
+            count(sum.entries)
+        );
+        return Held::Answer(Verdict::leaning(text, settle(evidence)));
+    }
+    if share.value < HELD_SHARE && share.high < HELD_SHARE {
+        let text = format!(
+            "only {} of {} {name} entries are held",
+            count(sum.held),
+            count(sum.entries)
+        );
+        return Held::Answer(Verdict::clear(text));
+    }
+    let ages_say_so = basis == Basis::Ages && share.value >= HELD_SHARE;
+    if share.low < HELD_SHARE && !ages_say_so {
+        let text = format!(
+            "between {:.0} and {:.0} % of {} {name} entries are held: too wide to say",
+            share.low * 100.0,
+            share.high * 100.0,
+            count(sum.entries)
+        );
+        return Held::Answer(Verdict::leaning(text, settle(evidence)));
+    }
+    let mut items = vec![basis_item(&sum, state, basis, who)];
+    items.extend(amplified(&sum));
+    items.extend(little(evidence, state, pile));
+    if sum.unclear.value > sum.entries.value * 0.2 {
+        let text = format!(
+            "{} entries are too young, or changed while read",
+            count(sum.unclear)
+        );
+        items.push(estimate("too-young", -0.5, text, sum.unclear, "entries"));
+    }
+    Held::Yes {
+        sum,
+        direction,
+        pile,
+        evidence: items,
+    }
+}
+
+fn settle(evidence: &Evidence) -> String {
+    let already = evidence.tap.as_ref().map_or(3.0, |tap| tap.secs.max(3.0));
+    format!("ctlens diagnose --tap {:.0}s", (already * 4.0).min(60.0))
+}
+
+fn basis_item(sum: &Sum, state: TcpState, basis: Basis, who: &str) -> Weighed {
+    let (held, all, name) = (count(sum.held), count(sum.entries), state.name());
+    match basis {
+        Basis::Sockets => {
+            let text = format!("{held} of {all} {name} entries have no socket of this host behind them");
+            estimate("held-without-socket", 4.0, text, sum.held, "entries")
+        }
+        Basis::Tap => {
+            let text = format!("{held} of {all} {name} entries: on the wire {who} sends nothing any more");
+            estimate("held-silent-on-wire", 3.0, text, sum.held, "entries")
+        }
+        Basis::Ages | Basis::Nothing => {
+            let text = format!("{held} of {all} {name} entries are older than most clients wait");
+            estimate("held-by-age", 1.0, text, sum.held, "entries")
+        }
+    }
+}
+
+fn amplified(sum: &Sum) -> Option<Weighed> {
+    match sum.amplification() {
+        Some(factor) if factor >= 2.0 => {
+            let text = format!(
+                "{} live attempts have become {} entries: times {}",
+                count(sum.live),
+                count(sum.entries),
+                whole(factor)
+            );
+            Some(fact("amplification", 0.5, text, factor, "times"))
+        }
+        Some(_) => None,
+        None => Some(remark(
+            "nobody-waits",
+            0.5,
+            "not one live attempt is left among them",
+        )),
+    }
+}
+
+/// Occupancy is arrivals x timeout: where that holds, the timeout makes the pile.
+fn little(evidence: &Evidence, state: TcpState, pile: &Pile) -> Option<Weighed> {
+    let timeout = evidence.timeouts.of_tcp(state)?;
+    let rate = pile.new_per_s?;
+    let predicted = rate.value * f64::from(timeout);
+    let fits = (pile.entries.value / predicted - 1.0).abs() <= 0.3;
+    let text = format!(
+        "{} a second x {timeout} s timeout = {}{}",
+        whole(rate.value),
+        whole(predicted),
+        if fits {
+            ", which is what the table holds"
+        } else {
+            ": where the pile is heading at this rate"
+        }
+    );
+    Some(fact(
+        "rate-times-timeout",
+        if fits { 0.5 } else { 0.0 },
+        text,
+        predicted,
+        "entries",
+    ))
+}

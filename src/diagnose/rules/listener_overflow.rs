@@ -1,0 +1,163 @@
+//! A listener of this host drops SYNs because its queue is full.
+
+use crate::diagnose::cause::Cause;
+use crate::diagnose::report::Fix;
+use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, fact, fix, remark, whole};
+use crate::evidence::{Direction, Evidence, ListenQueue};
+
+/// Fewer overflows in a window are a hiccup, not a fault.
+const LEAST_OVERFLOWS: i64 = 3;
+
+pub const RULE: Rule = Rule {
+    cause: Cause::ListenerOverflow,
+    explain: "\
+What: an accept queue (or SYN queue) of a local listener is full, and the kernel drops SYNs to it.
+Why it matters: clients retry and wait; each dropped SYN leaves an inbound SYN_SENT entry in this host's own table, so
+the firewall looks guilty while the program does not call accept() fast enough.
+How it is told apart: TcpExt ListenOverflows, ListenDrops or TCPReqQFullDrop rise in the window, and the half-open
+entries are inbound. LISTEN sockets show the queue that is at its backlog.
+What to do: raise the program's backlog and somaxconn (the smaller of both counts), and find out why accept() is slow.",
+    refutes: "ListenOverflows, ListenDrops and TCPReqQFullDrop flat while the entries arrive",
+    check,
+};
+
+/// Overflows in the window; `None` where no window was watched.
+pub fn overflows(evidence: &Evidence) -> Option<i64> {
+    let net = evidence.net.as_ref().filter(|_| evidence.window_secs > 0.0)?;
+    let rise = |name: &str| net.get(name).copied();
+    // ListenDrops counts every ListenOverflow too.
+    let accept = rise("TcpExt.ListenOverflows");
+    let queue = rise("TcpExt.TCPReqQFullDrop");
+    (accept.is_some() || queue.is_some()).then(|| accept.unwrap_or(0) + queue.unwrap_or(0))
+}
+
+fn check(evidence: &Evidence) -> Verdict {
+    let full = full_queues(evidence);
+    let Some(rise) = overflows(evidence) else {
+        if let Some(queue) = full.first() {
+            let text = format!(
+                "{} is at its backlog, but no counter was watched over a window",
+                label(queue)
+            );
+            return Verdict::leaning(text, "ctlens diagnose --window 5s");
+        }
+        return Verdict::unknown("ListenOverflows and TCPReqQFullDrop were not watched over a window");
+    };
+    if rise < LEAST_OVERFLOWS {
+        return Verdict::clear(format!("ListenOverflows and TCPReqQFullDrop rose by {rise}"));
+    }
+    let mut items: Vec<Weighed> = Vec::new();
+    let text = format!(
+        "listen queues of this host overflowed {} times in {:.1} s",
+        whole(rise as f64),
+        evidence.window_secs
+    );
+    items.push(fact("listen-overflows", 3.0, text, rise as f64, "overflows"));
+    for queue in &full {
+        let text = format!(
+            "{}: {} connections wait for accept(), backlog {}",
+            label(queue),
+            queue.queued,
+            queue.backlog
+        );
+        items.push(fact(
+            "queue-full",
+            1.0,
+            text,
+            f64::from(queue.queued),
+            "connections",
+        ));
+    }
+    if full.is_empty() && evidence.listeners.is_some() {
+        items.push(remark(
+            "no-queue-full-now",
+            -0.5,
+            "no listener's queue was full when it was looked at",
+        ));
+    }
+    let inbound = evidence
+        .half_open
+        .as_ref()
+        .and_then(|h| h.syn_sent.get(&Direction::In));
+    if let Some(pile) = inbound {
+        let text = "inbound SYN_SENT entries: SYNs that this host let in and did not answer";
+        items.push(crate::diagnose::rule::estimate(
+            "inbound-unanswered",
+            0.5,
+            text,
+            pile.entries,
+            "entries",
+        ));
+    }
+    let place = places(evidence, &full);
+    let at = if place.is_empty() {
+        "A listener of this host".to_string()
+    } else {
+        place.join(", ")
+    };
+    Verdict::Found(Box::new(Finding {
+        headline: format!("{at} does not accept fast enough: the kernel drops SYNs to it."),
+        entries: inbound.map(|pile| pile.entries),
+        evidence: items,
+        fixes: fixes(&full, evidence),
+        place,
+    }))
+}
+
+/// Queues longer than their backlog: sk_acceptq_is_full() is `queued > backlog`; one below is as good as full.
+fn full_queues(evidence: &Evidence) -> Vec<&ListenQueue> {
+    let all = evidence.listeners.as_deref().unwrap_or(&[]);
+    all.iter()
+        .filter(|q| q.backlog > 0 && q.queued >= q.backlog)
+        .collect()
+}
+
+fn places(evidence: &Evidence, full: &[&ListenQueue]) -> Vec<String> {
+    if !full.is_empty() {
+        return full.iter().map(|queue| label(queue)).collect();
+    }
+    let piles = evidence
+        .half_open
+        .as_ref()
+        .and_then(|h| h.syn_sent.get(&Direction::In));
+    piles.map(crate::diagnose::half_open::places).unwrap_or_default()
+}
+
+fn label(queue: &ListenQueue) -> String {
+    std::net::SocketAddr::new(queue.addr, queue.port).to_string()
+}
+
+fn fixes(full: &[&ListenQueue], evidence: &Evidence) -> Vec<Fix> {
+    let mut out = Vec::new();
+    let somaxconn = evidence.settings.number("net.core.somaxconn");
+    for queue in full {
+        let program = queue.process.as_deref().unwrap_or("the program");
+        let capped = somaxconn.is_some_and(|cap| u64::from(queue.backlog) >= cap);
+        if capped {
+            out.push(fix(
+                format!("Raise the cap on {}'s backlog ({})", label(queue), queue.backlog),
+                Some(format!(
+                    "sysctl -w net.core.somaxconn={}",
+                    queue.backlog.saturating_mul(4).max(4096)
+                )),
+                "at the program's next listen(): restart it",
+            ));
+        } else {
+            out.push(fix(
+                format!(
+                    "Raise the backlog that {program} asks for at {} (now {})",
+                    label(queue),
+                    queue.backlog
+                ),
+                None,
+                "in the program's own configuration; somaxconn allows more",
+            ));
+        }
+    }
+    out.push(fix(
+        "Find out why accept() is slow",
+        Some("ss -ltnp".to_string()),
+        "Recv-Q above Send-Q names the listener and its process",
+    ));
+    out
+}

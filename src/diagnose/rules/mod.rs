@@ -1,0 +1,25 @@
+//! The rules, one file each, in the order of their codes.
+
+mod backend_unresponsive;
+mod ephemeral_ports_exhausted;
+mod hold;
+mod listener_overflow;
+mod syn_flood;
+mod syn_recv_hold;
+mod syn_sent_hold;
+mod table_full;
+
+use super::rule::Rule;
+
+pub use listener_overflow::overflows;
+pub use syn_flood::looks_spoofed;
+
+pub const RULES: [&Rule; 7] = [
+    &syn_sent_hold::RULE,
+    &syn_recv_hold::RULE,
+    &table_full::RULE,
+    &listener_overflow::RULE,
+    &ephemeral_ports_exhausted::RULE,
+    &backend_unresponsive::RULE,
+    &syn_flood::RULE,
+];

@@ -1,0 +1,162 @@
+//! The table is at its limit: new flows are dropped, or half-open ones are evicted for them.
+
+use crate::diagnose::cause::Cause;
+use crate::diagnose::report::Fix;
+use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, count, fact, fix, remark, whole};
+use crate::evidence::{Evidence, StateRow, Table};
+
+/// At this fill the next spike drops packets; conntrack evicts and drops only above 100 %.
+const FULL: f64 = 0.98;
+/// Drops and evictions with less fill than this have another cause (NAT ports, clashes).
+const NEARLY_FULL: f64 = 0.9;
+
+pub const RULE: Rule = Rule {
+    cause: Cause::TableFull,
+    explain: "\
+What: nf_conntrack_count has reached nf_conntrack_max.
+Why it matters: conntrack then evicts random entries that are not ASSURED (early_drop: live handshakes among them);
+where it finds none it drops the packet (drop): new connections fail, at once and for everybody in this namespace.
+How it is told apart: fill near 1 together with rising drop or early_drop. The same counters at low fill mean that NAT
+ports are exhausted or insertions clash. A table full of SYN_SENT alone still takes new flows.
+What to do: raise nf_conntrack_max (and buckets with it), then see to the state that fills the table.",
+    refutes: "fill below 0.9, or neither drop nor early_drop rising",
+    check,
+};
+
+fn check(evidence: &Evidence) -> Verdict {
+    let Some((table, fill)) = evidence.table.as_ref().and_then(|t| Some((t, t.fill?))) else {
+        return Verdict::unknown("count or nf_conntrack_max was not read");
+    };
+    if fill < NEARLY_FULL {
+        return Verdict::clear(format!("the table is {:.1} % full", fill * 100.0));
+    }
+    let rise = |name: &str| match &evidence.conntrack {
+        Some(counters) if evidence.window_secs > 0.0 => counters.get(name).copied(),
+        _ => None,
+    };
+    let (Some(drop), Some(early)) = (rise("drop"), rise("early_drop")) else {
+        let text = format!(
+            "the table is {:.1} % full, but no counter was watched over a window",
+            fill * 100.0
+        );
+        return Verdict::leaning(text, "ctlens diagnose --window 5s");
+    };
+    if drop == 0 && early == 0 && fill < FULL {
+        return Verdict::clear(format!(
+            "the table is {:.1} % full and nothing is dropped yet",
+            fill * 100.0
+        ));
+    }
+    Verdict::Found(Box::new(finding(evidence, table, fill, drop, early)))
+}
+
+fn finding(evidence: &Evidence, table: &Table, fill: f64, drop: u64, early: u64) -> Finding {
+    let window = evidence.window_secs;
+    let mut items: Vec<Weighed> = vec![fact(
+        "fill",
+        1.5,
+        format!("the table is {:.1} % full", fill * 100.0),
+        fill,
+        "of max",
+    )];
+    if drop > 0 {
+        let text = format!(
+            "{} packets dropped by conntrack in {window:.1} s",
+            whole(drop as f64)
+        );
+        items.push(fact("drop-rises", 2.5, text, drop as f64, "packets"));
+    }
+    if early > 0 {
+        let text = format!(
+            "{} half-open entries evicted in {window:.1} s to make room",
+            whole(early as f64)
+        );
+        items.push(fact("early-drop-rises", 2.0, text, early as f64, "entries"));
+    }
+    if drop == 0 && early == 0 {
+        items.push(remark(
+            "nothing-dropped",
+            -0.5,
+            "in the window nothing was dropped or evicted yet",
+        ));
+    }
+    let filler = evidence.states.as_ref().and_then(|rows| largest(rows));
+    if let Some(row) = filler {
+        items.push(fact(
+            "filled-by",
+            0.5,
+            filled_by(row),
+            row.entries.value,
+            "entries",
+        ));
+    }
+    let doing = match (drop, early) {
+        (0, 0) => "the next spike drops new connections",
+        (0, _) => "it evicts half-open connections at random",
+        _ => "it drops new connections",
+    };
+    let by = filler.map_or(String::new(), |row| {
+        format!(
+            " {:.0} % of it is {}.",
+            row.share * 100.0,
+            row.state.as_deref().unwrap_or(&row.proto)
+        )
+    });
+    Finding {
+        headline: format!(
+            "The table is full, {} of {} entries: {doing}.{by}",
+            whole(table.count.unwrap_or(0) as f64),
+            whole(table.max.unwrap_or(0) as f64)
+        ),
+        place: Vec::new(),
+        entries: table.count.map(|c| crate::model::Estimate::exact(c as f64)),
+        evidence: items,
+        fixes: fixes(table, filler),
+    }
+}
+
+fn largest(rows: &[StateRow]) -> Option<&StateRow> {
+    rows.iter()
+        .max_by(|a, b| a.entries.value.total_cmp(&b.entries.value))
+}
+
+fn filled_by(row: &StateRow) -> String {
+    format!(
+        "{} entries ({:.0} %) are {} {}{}",
+        count(row.entries),
+        row.share * 100.0,
+        row.proto,
+        row.state.as_deref().unwrap_or(""),
+        row.timeout_s
+            .map_or(String::new(), |s| format!(", timeout {s} s"))
+    )
+}
+
+fn fixes(table: &Table, filler: Option<&StateRow>) -> Vec<Fix> {
+    let mut out = Vec::new();
+    if let Some(max) = table.max {
+        let command = format!("sysctl -w net.netfilter.nf_conntrack_max={}", max * 2);
+        let effect = "at once; run it in the initial namespace: the limit is one for the host";
+        out.push(fix(
+            "Double the limit (about 320 bytes an entry)",
+            Some(command),
+            effect,
+        ));
+        if table.buckets.is_some_and(|buckets| buckets < max * 2) {
+            let command = format!("sysctl -w net.netfilter.nf_conntrack_buckets={}", max * 2);
+            out.push(fix(
+                "Let the hash keep up with it",
+                Some(command),
+                "keeps the chains short",
+            ));
+        }
+    }
+    if let Some(state) = filler.and_then(|row| row.state.as_deref()) {
+        out.push(fix(
+            format!("See who fills it with {state}"),
+            Some(format!("ctlens list --state {state} --top dst:dport")),
+            "names the destinations",
+        ));
+    }
+    out
+}

@@ -1,0 +1,160 @@
+//! Who leaves the SYNs unanswered, once it is known that the firewall holds the pile-up.
+
+use super::cause::{Cause, Side};
+use super::half_open::{largest, places};
+use super::report::{Lean, Trigger};
+use super::rule::{Finding, Verdict, confidence};
+use super::rules::{looks_spoofed, overflows};
+use crate::evidence::{Direction, Evidence};
+use crate::model::TcpState;
+
+/// What the other rules found, by cause.
+pub type Outcomes<'a> = [(Cause, &'a Verdict)];
+
+fn found<'a>(outcomes: &Outcomes<'a>, wanted: Cause) -> Option<&'a Finding> {
+    outcomes.iter().find_map(|(cause, verdict)| match verdict {
+        Verdict::Found(finding) if *cause == wanted => Some(finding.as_ref()),
+        _ => None,
+    })
+}
+
+pub fn of_syn_sent(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> {
+    let (direction, pile) = largest(evidence, TcpState::SynSent)?;
+    match direction {
+        Direction::Out | Direction::Forward => {
+            if let Some(finding) = found(outcomes, Cause::BackendUnresponsive) {
+                let sure = confidence(&finding.evidence);
+                if sure >= 0.6 {
+                    return Some(named(Cause::BackendUnresponsive, finding, sure));
+                }
+            }
+            Some(undecided(
+                places(pile),
+                vec![
+                    Cause::BackendUnresponsive,
+                    Cause::AsymmetricRouting,
+                    Cause::RulesetDrop,
+                ],
+                "the SYNs went out, but who fails to answer is spread or contradicted",
+                "ctlens list --state SYN_SENT --top dst:dport",
+            ))
+        }
+        Direction::In => {
+            if let Some(finding) = found(outcomes, Cause::ListenerOverflow)
+                && !(looks_spoofed(pile) && accept_queues_fine(evidence))
+            {
+                let sure = confidence(&finding.evidence);
+                return Some(named(Cause::ListenerOverflow, finding, sure));
+            }
+            let watched = overflows(evidence).is_some();
+            let because = if watched {
+                "SYNs came in and this host did not answer, but no listen queue overflowed in the window"
+            } else {
+                "SYNs came in and this host did not answer; listen queue counters were not watched"
+            };
+            Some(undecided(
+                places(pile),
+                vec![Cause::ListenerOverflow, Cause::SynFlood, Cause::RulesetDrop],
+                because,
+                "ctlens diagnose --window 10s",
+            ))
+        }
+        Direction::Unknown => Some(from_paste(evidence)),
+    }
+}
+
+/// Only the SYN queue is full, as a flood does it.
+fn accept_queues_fine(evidence: &Evidence) -> bool {
+    let net = evidence.net.as_ref();
+    net.and_then(|n| n.get("TcpExt.ListenOverflows"))
+        .copied()
+        .unwrap_or(0)
+        == 0
+}
+
+pub fn of_syn_recv(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> {
+    let (direction, pile) = largest(evidence, TcpState::SynRecv)?;
+    if let Some(finding) = found(outcomes, Cause::SynFlood) {
+        return Some(named(Cause::SynFlood, finding, confidence(&finding.evidence)));
+    }
+    let (causes, because) = match direction {
+        Direction::Out => (
+            vec![Cause::RulesetDrop, Cause::RpFilterDrop],
+            "the SYN/ACKs reached conntrack, but this host's sockets never took them",
+        ),
+        Direction::Unknown => (
+            vec![Cause::SynFlood, Cause::AsymmetricRouting],
+            "the sources are not known",
+        ),
+        _ => (
+            vec![Cause::AsymmetricRouting, Cause::RulesetDrop],
+            "few clients, many entries each: their last ACK, or the SYN/ACK to them, is lost",
+        ),
+    };
+    Some(undecided(
+        places(pile),
+        causes,
+        because,
+        "ctlens list --state SYN_RECV --top src",
+    ))
+}
+
+/// SYN_RECV sockets exactly at one of these are a full SYN queue: 256 on old kernels with a backlog of 128, backlog + 1
+/// on new ones, and the usual other backlogs.
+const QUEUE_CAPS: [u64; 6] = [128, 129, 256, 512, 1024, 4097];
+
+fn from_paste(evidence: &Evidence) -> Trigger {
+    let mut causes = Vec::new();
+    let mut because = Vec::new();
+    let waiting = evidence.sockets.as_ref().and_then(|s| s.get("SYN_RECV")).copied();
+    if let Some(waiting) = waiting.filter(|n| QUEUE_CAPS.contains(n)) {
+        causes.push(Cause::ListenerOverflow);
+        because.push(format!(
+            "SYN_RECV sockets stand exactly at {waiting}, the cap of a full SYN queue"
+        ));
+    }
+    if evidence.settings.number("net.ipv4.tcp_tw_recycle") == Some(1) {
+        causes.push(Cause::PawsDrop);
+        because.push("tcp_tw_recycle=1 drops clients that share an address".to_string());
+    }
+    causes.push(Cause::BackendUnresponsive);
+    because.push("without the entries' direction nobody can be named".to_string());
+    undecided(
+        Vec::new(),
+        causes,
+        because.join("; "),
+        "conntrack -L -p tcp --state SYN_SENT | head -n 50   # src= this host's own address: outbound",
+    )
+}
+
+pub fn named(cause: Cause, finding: &Finding, sure: f64) -> Trigger {
+    Trigger {
+        side: cause.side(),
+        cause,
+        place: finding.place.clone(),
+        confidence: sure,
+        because: finding.headline.clone(),
+        leans_to: None,
+    }
+}
+
+fn undecided(
+    place: Vec<String>,
+    causes: Vec<Cause>,
+    because: impl Into<String>,
+    settle: impl Into<String>,
+) -> Trigger {
+    let because = because.into();
+    Trigger {
+        side: Side::Undecided,
+        cause: Cause::Undecided,
+        place,
+        confidence: 0.5,
+        because: because.clone(),
+        leans_to: Some(Lean {
+            causes,
+            because,
+            settle: settle.into(),
+        }),
+    }
+}

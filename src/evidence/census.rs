@@ -1,0 +1,344 @@
+//! One pass over the table: a row per protocol and state, and who stands behind each half-open entry.
+
+use std::net::IpAddr;
+
+use foldhash::{HashSet, HashSetExt};
+use hdrhistogram::Histogram;
+
+use super::pile::{Fate, PileTally};
+use super::sampling::Sample;
+use super::schedule::Sender;
+use super::tap::TapLog;
+use super::{Direction, HalfOpen, Pile, StateRow};
+use crate::model::{
+    Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple, proto,
+};
+
+/// Rows: TCP by state, then the other protocols in the order of their numbers.
+const TCP_ROWS: usize = 10;
+const OTHER: [u8; 7] = [
+    proto::ICMP,
+    proto::UDP,
+    33,
+    proto::GRE,
+    proto::ICMPV6,
+    proto::SCTP,
+    136,
+];
+const ROWS: usize = TCP_ROWS + OTHER.len() + 1;
+const ARRIVAL_SECS: u64 = 10;
+const LONGEST_SECS: u64 = 500_000;
+
+struct Row {
+    entries: u64,
+    evictable: u64,
+    known: u64,
+    ages: Histogram<u32>,
+}
+
+/// What the fold needs to know before the first entry comes by.
+pub struct Census<'a> {
+    locals: Option<Vec<IpAddr>>,
+    sockets: Option<HashSet<Tuple>>,
+    requests: Option<HashSet<Tuple>>,
+    tap: Option<&'a TapLog>,
+    /// When the tap and the first reading of the sockets ended.
+    began: Moment,
+    timeouts: Timeouts,
+    rows: Vec<Option<Box<Row>>>,
+    syn_sent: [PileTally; 4],
+    syn_recv: [PileTally; 4],
+    matched: Vec<Tuple>,
+    unseen_syn_acks: u64,
+    entries: u64,
+}
+
+impl<'a> Census<'a> {
+    /// `before`: addresses, half-open sockets and timeouts read before the pass.
+    pub fn new(before: &Snapshot, tap: Option<&'a TapLog>) -> Census<'a> {
+        let of_state = |wanted: SocketState| {
+            before.half_open.as_ref().map(|sockets| {
+                let mut set = HashSet::new();
+                set.extend(sockets.iter().filter(|s| s.state == wanted).map(|s| s.tuple));
+                set
+            })
+        };
+        Census {
+            locals: before.addresses.clone(),
+            sockets: of_state(SocketState::SynSent),
+            requests: of_state(SocketState::SynRecv),
+            tap,
+            began: before.taken,
+            timeouts: before.timeouts,
+            rows: (0..ROWS).map(|_| None).collect(),
+            syn_sent: Default::default(),
+            syn_recv: Default::default(),
+            matched: Vec::new(),
+            unseen_syn_acks: 0,
+            entries: 0,
+        }
+    }
+
+    /// `now`: when this entry was handed on.
+    pub fn add(&mut self, flow: &Flow, now: Moment) {
+        self.entries += 1;
+        let age = self.age_secs(flow);
+        let row = self.rows[row_of(flow)].get_or_insert_with(|| {
+            let ages = Histogram::new_with_bounds(1, LONGEST_SECS, 2).expect("constant bounds are valid");
+            Box::new(Row {
+                entries: 0,
+                evictable: 0,
+                known: 0,
+                ages,
+            })
+        });
+        row.entries += 1;
+        row.evictable += u64::from(!flow.status.assured());
+        if let Some(age) = age {
+            row.known += 1;
+            row.ages.saturating_record(u64::from(age));
+        }
+        match flow.tcp_state {
+            Some(TcpState::SynSent) => self.half_open(flow, age, now, false),
+            Some(TcpState::SynRecv) => self.half_open(flow, age, now, true),
+            Some(TcpState::Established | TcpState::TimeWait | TcpState::FinWait) => {
+                for pile in &mut self.syn_sent {
+                    pile.answered(flow.orig.dst, flow.orig.dport);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Seconds since the timeout was set: the age, in states that nothing renews. Unknown where more is left
+    /// than today's policy gives: a lowered sysctl, or a policy of the entry's own.
+    fn age_secs(&self, flow: &Flow) -> Option<u32> {
+        self.timeouts.of(flow)?.checked_sub(flow.timeout_secs?)
+    }
+
+    fn direction(&self, flow: &Flow) -> Direction {
+        let Some(locals) = &self.locals else {
+            return Direction::Unknown;
+        };
+        let local = |addr: &IpAddr| addr.is_loopback() || locals.contains(addr);
+        if local(&flow.orig.src) {
+            Direction::Out
+        } else if local(&flow.reply.src) {
+            Direction::In
+        } else {
+            Direction::Forward
+        }
+    }
+
+    fn half_open(&mut self, flow: &Flow, age: Option<u32>, now: Moment, answered: bool) {
+        let direction = self.direction(flow);
+        let waited = now.secs_since(self.began);
+        let age = age_by_timestamp(flow, now).or(age);
+        // CTA_TIMEOUT is cut to whole seconds: the entry may be up to one second younger than it says.
+        let young = age.is_some_and(|age| f64::from(age) - 1.0 < waited.max(0.0));
+        let fate = match (direction, answered) {
+            (Direction::Out, _) => self.by_socket(flow.orig, young),
+            (Direction::In, true) => match &self.requests {
+                Some(requests) if requests.contains(&flow.reply) => Fate::Live,
+                Some(_) if young => Fate::Unclear,
+                Some(_) => Fate::Held,
+                None => self.by_wire(flow, age, waited, answered),
+            },
+            _ => self.by_wire(flow, age, waited, answered),
+        };
+        let piles = if answered {
+            &mut self.syn_recv
+        } else {
+            &mut self.syn_sent
+        };
+        piles[direction as usize].add(flow, age, fate);
+        if !answered && self.tap.is_some_and(|tap| tap.syn_acks_of(&flow.reply) > 0) {
+            self.unseen_syn_acks += 1;
+        }
+    }
+
+    fn by_socket(&mut self, orig: Tuple, young: bool) -> Fate {
+        match &self.sockets {
+            Some(sockets) if sockets.contains(&orig) => {
+                self.matched.push(orig);
+                Fate::Live
+            }
+            Some(_) if young => Fate::Unclear,
+            Some(_) => Fate::Held,
+            None => Fate::Unclear,
+        }
+    }
+
+    fn by_wire(&self, flow: &Flow, age: Option<u32>, waited: f64, answered: bool) -> Fate {
+        let Some(age) = age else { return Fate::Unclear };
+        // The middle of the second that CTA_TIMEOUT names.
+        let age = f64::from(age) - 0.5;
+        let Some(tap) = self.tap else {
+            return Fate::Aged { age_secs: age };
+        };
+        let (age_secs, tap_secs) = ((age - waited).max(0.0), tap.facts.secs);
+        // The first SYN of an entry born during the tap is no repeat.
+        let born_inside = age_secs <= tap_secs + 1.0;
+        let again = |seen: u32| if born_inside { seen >= 2 } else { seen >= 1 };
+        let syn_again = again(tap.syns_of(&flow.orig));
+        if answered {
+            let repeated = syn_again || again(tap.syn_acks_of(&flow.reply));
+            return Fate::Tapped {
+                sender: Sender::SynAck,
+                repeated,
+                age_secs,
+                tap_secs,
+            };
+        }
+        Fate::Tapped {
+            sender: Sender::Syn,
+            repeated: syn_again,
+            age_secs,
+            tap_secs,
+        }
+    }
+
+    /// `after`: half-open sockets read after the pass, where they could be.
+    pub fn finish(mut self, look: &TableLook, after: Option<&[Socket]>) -> Counted {
+        let sample = Sample {
+            looked_at: look.dumped.max(self.entries),
+            of: look.sampled_of,
+        };
+        let mut new_sockets = 0;
+        if let (Some(after), Some(before)) = (after, &self.sockets) {
+            let mut still = HashSet::new();
+            still.extend(
+                after
+                    .iter()
+                    .filter(|s| s.state == SocketState::SynSent)
+                    .map(|s| s.tuple),
+            );
+            let gone = self
+                .matched
+                .iter()
+                .filter(|tuple| !still.contains(*tuple))
+                .count() as u64;
+            self.syn_sent[Direction::Out as usize].gave_up_meanwhile(gone);
+            new_sockets = still.iter().filter(|tuple| !before.contains(*tuple)).count() as u64;
+        }
+        let exact = sample.of.is_none_or(|of| of <= sample.looked_at);
+        let sockets = self.sockets.as_ref().map(|s| s.len() as u64);
+        let half_open = HalfOpen {
+            syn_sent: piles(self.syn_sent, sample, new_sockets),
+            syn_recv: piles(self.syn_recv, sample, 0),
+            syn_sent_sockets: sockets,
+            // A sample meets only some of the entries: it cannot say that one is missing.
+            sockets_without_entry: sockets
+                .filter(|_| exact)
+                .map(|n| n.saturating_sub(self.matched.len() as u64)),
+            syn_recv_sockets: self.requests.as_ref().map(|s| s.len() as u64),
+            owners: Vec::new(),
+        };
+        let states = state_rows(&self.rows, sample, &self.timeouts);
+        Counted {
+            states,
+            half_open,
+            unseen_syn_acks: self.tap.map(|_| self.unseen_syn_acks),
+        }
+    }
+}
+
+/// What a pass over the table came to.
+pub struct Counted {
+    pub states: Vec<StateRow>,
+    pub half_open: HalfOpen,
+    /// SYN_SENT entries whose SYN/ACK the tap saw; `None` without a tap.
+    pub unseen_syn_acks: Option<u64>,
+}
+
+fn piles(
+    tallies: [PileTally; 4],
+    sample: Sample,
+    new_sockets: u64,
+) -> std::collections::BTreeMap<Direction, Pile> {
+    Direction::ALL
+        .into_iter()
+        .zip(tallies)
+        .map(|(direction, tally)| {
+            let new_sockets = if direction == Direction::Out {
+                new_sockets
+            } else {
+                0
+            };
+            (direction, tally.finish(sample, new_sockets))
+        })
+        .filter(|(_, pile)| pile.entries.high > 0.0 && pile.entries.value > 0.0)
+        .collect()
+}
+
+/// With nf_conntrack_timestamp=1 the entry says when it began, whatever policy it got; in seconds begun, as ages by
+/// timeout are.
+fn age_by_timestamp(flow: &Flow, now: Moment) -> Option<u32> {
+    let ns = now.real_ns.checked_sub(flow.start_ns?)?;
+    u32::try_from(ns / 1_000_000_000 + 1).ok()
+}
+
+fn row_of(flow: &Flow) -> usize {
+    if flow.proto == proto::TCP {
+        return flow.tcp_state.map_or(0, |state| state as usize);
+    }
+    TCP_ROWS + OTHER.iter().position(|p| *p == flow.proto).unwrap_or(OTHER.len())
+}
+
+fn state_rows(rows: &[Option<Box<Row>>], sample: Sample, timeouts: &Timeouts) -> Vec<StateRow> {
+    let all: u64 = rows.iter().flatten().map(|row| row.entries).sum();
+    let partial = sample.of.is_some_and(|of| of > sample.looked_at);
+    let mut out = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        let Some(row) = row else { continue };
+        let state = TcpState::from_number(index as u8).filter(|_| index < TCP_ROWS);
+        let number = OTHER.get(index.wrapping_sub(TCP_ROWS)).copied();
+        let proto = match (state, number) {
+            (Some(_), _) => "tcp",
+            (None, Some(number)) => proto::name(number).unwrap_or("other"),
+            (None, None) => "other",
+        };
+        // States that every packet renews have no arrivals that ages could tell.
+        let counted = matches!(
+            state,
+            Some(TcpState::SynSent | TcpState::SynRecv | TcpState::TimeWait | TcpState::Close)
+        );
+        out.push(StateRow {
+            proto: proto.to_string(),
+            state: state.map(|s| s.name().to_string()),
+            entries: sample.estimate(row.entries),
+            share: row.entries as f64 / all.max(1) as f64,
+            timeout_s: state.map_or_else(|| other_timeout(number, timeouts), |s| timeouts.of_tcp(s)),
+            new_per_s: (counted && row.known > 0).then(|| row.arrivals(sample)),
+            oldest_s: (row.known > 0).then(|| row.ages.max() as u32),
+            median_s: (row.known > 0).then(|| row.ages.value_at_quantile(0.5) as u32),
+            oldest_at_least: partial,
+            evictable: sample.estimate(row.evictable),
+        });
+    }
+    out
+}
+
+impl Row {
+    fn arrivals(&self, sample: Sample) -> crate::model::Estimate {
+        let secs = ARRIVAL_SECS.min(self.ages.max()).max(1);
+        let young = sample.estimate(self.ages.count_between(0, secs));
+        let per = |n: f64| n / secs as f64;
+        crate::model::Estimate {
+            value: per(young.value),
+            low: per(young.low),
+            high: per(young.high),
+        }
+    }
+}
+
+fn other_timeout(number: Option<u8>, timeouts: &Timeouts) -> Option<u32> {
+    match number {
+        Some(proto::UDP | 136) => timeouts.udp,
+        Some(proto::ICMP) => timeouts.icmp,
+        Some(proto::ICMPV6) => timeouts.icmpv6,
+        Some(proto::GRE) => timeouts.gre,
+        Some(_) => None,
+        None => timeouts.generic,
+    }
+}

@@ -1,0 +1,94 @@
+//! Counters as differences over a window.
+
+use std::collections::BTreeMap;
+
+use crate::model::{ConntrackStats, NetCounters};
+
+/// By name in the kernel's words. With no `earlier` reading: totals.
+pub fn conntrack(earlier: Option<&ConntrackStats>, later: &ConntrackStats) -> BTreeMap<&'static str, u64> {
+    let fields = |s: &ConntrackStats| {
+        [
+            ("found", s.found),
+            ("invalid", s.invalid),
+            ("insert", s.insert),
+            ("insert_failed", s.insert_failed),
+            ("drop", s.drop),
+            ("early_drop", s.early_drop),
+            ("error", s.error),
+            ("search_restart", s.search_restart),
+            ("clash_resolve", s.clash_resolve),
+            ("chaintoolong", s.chaintoolong),
+        ]
+    };
+    let before = earlier.map(fields);
+    let mut out = BTreeMap::new();
+    for (index, (name, now)) in fields(later).into_iter().enumerate() {
+        let Some(now) = now else { continue };
+        match before.map(|b| b[index].1) {
+            None => out.insert(name, now),
+            Some(Some(then)) => out.insert(name, since(then, now)),
+            // Read now but not then: a difference would be made up.
+            Some(None) => None,
+        };
+    }
+    out
+}
+
+/// Each CPU's counter is a u32, so a sum that fell has wrapped once.
+fn since(then: u64, now: u64) -> u64 {
+    if now >= then {
+        now - then
+    } else {
+        (now + (1 << 32)).saturating_sub(then)
+    }
+}
+
+/// Only names that both readings have. Gauges (sockstat, CurrEstab) are left as they are now.
+pub fn net(earlier: Option<&NetCounters>, later: &NetCounters) -> BTreeMap<String, i64> {
+    let mut out = BTreeMap::new();
+    for (name, now) in &later.0 {
+        let gauge = name.starts_with("sockstat.") || name.ends_with(".CurrEstab");
+        match earlier.filter(|_| !gauge) {
+            None => out.insert(name.clone(), *now),
+            Some(earlier) => match earlier.get(name) {
+                Some(then) => out.insert(name.clone(), now.saturating_sub(then).max(0)),
+                None => None,
+            },
+        };
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_survive_one_wrap_and_never_invent() {
+        let then = ConntrackStats {
+            drop: Some(u64::from(u32::MAX)),
+            found: None,
+            ..Default::default()
+        };
+        let now = ConntrackStats {
+            drop: Some(4),
+            found: Some(9),
+            early_drop: None,
+            ..Default::default()
+        };
+        let got = conntrack(Some(&then), &now);
+        assert_eq!(got.get("drop"), Some(&5));
+        assert_eq!(got.get("found"), None);
+        assert_eq!(got.get("early_drop"), None);
+        assert_eq!(conntrack(None, &now).get("found"), Some(&9));
+    }
+
+    #[test]
+    fn gauges_are_not_differences() {
+        let reading =
+            |n| NetCounters([("TcpExt.ListenDrops".into(), n), ("sockstat.TCP.tw".into(), n)].into());
+        let got = net(Some(&reading(40)), &reading(100));
+        assert_eq!(got["TcpExt.ListenDrops"], 60);
+        assert_eq!(got["sockstat.TCP.tw"], 100);
+    }
+}

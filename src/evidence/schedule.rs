@@ -1,0 +1,68 @@
+//! When a live peer sends its SYN, or a server its SYN/ACK, again; and what silence in a tap then means.
+
+/// Seconds after the first SYN at which Linux ≥ 6.5 repeats it (tcp_syn_linear_timeouts=4, 6 retries).
+const LINEAR: [f64; 11] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0, 19.0, 35.0, 67.0];
+/// The same with exponential back-off from the start: older kernels, other systems, and every SYN/ACK.
+const EXPONENTIAL: [f64; 7] = [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0];
+
+/// After this age no default client sends another SYN, though its socket may wait longer.
+pub const LAST_SYN_SECS: f64 = 67.0;
+
+/// What a repeat is expected of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// A client of unknown system: between both schedules.
+    Syn,
+    SynAck,
+}
+
+/// The chance that a live sender's repeat falls into a tap of `tap_secs` that ended when the entry was `age_secs`
+/// old: 1 where every gap is shorter than the tap, 0 where nothing is sent any more.
+pub fn chance_of_repeat(sender: Sender, age_secs: f64, tap_secs: f64) -> f64 {
+    let gap = match sender {
+        Sender::SynAck => gap_at(&EXPONENTIAL, age_secs),
+        Sender::Syn => match (gap_at(&LINEAR, age_secs), gap_at(&EXPONENTIAL, age_secs)) {
+            (Some(a), Some(b)) => Some((a + b) / 2.0),
+            (one, other) => one.or(other),
+        },
+    };
+    gap.map_or(0.0, |gap| (tap_secs / gap).min(1.0))
+}
+
+fn gap_at(schedule: &[f64], age_secs: f64) -> Option<f64> {
+    let next = schedule.iter().position(|at| *at > age_secs)?;
+    Some(schedule[next] - schedule[next.checked_sub(1)?])
+}
+
+/// The longest silence between two SYNs of a client with these settings: the floor of a syn_sent timeout.
+pub fn longest_gap_secs(syn_retries: u64) -> f64 {
+    // Linear repeats come before the doubling ones and are 1 s apart.
+    let doublings = syn_retries.saturating_sub(1).min(10) as i32;
+    2f64.powi(doublings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn young_clients_cannot_hide_from_three_seconds() {
+        for age in [1.5, 2.5, 4.0, 6.0] {
+            assert_eq!(chance_of_repeat(Sender::Syn, age, 3.0), 1.0, "at {age}");
+        }
+        assert!(chance_of_repeat(Sender::Syn, 8.0, 3.0) < 1.0);
+        assert_eq!(chance_of_repeat(Sender::Syn, 70.0, 3.0), 0.0);
+    }
+
+    #[test]
+    fn a_server_repeats_at_1_3_7_15_31() {
+        assert_eq!(chance_of_repeat(Sender::SynAck, 4.0, 2.0), 0.5);
+        assert_eq!(chance_of_repeat(Sender::SynAck, 20.0, 4.0), 0.25);
+    }
+
+    #[test]
+    fn six_retries_leave_at_most_32_seconds() {
+        assert_eq!(longest_gap_secs(6), 32.0);
+        assert_eq!(longest_gap_secs(3), 4.0);
+    }
+}
