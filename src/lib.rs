@@ -4,3 +4,4 @@ pub mod diagnose;
 pub mod evidence;
 pub mod kernel;
 pub mod model;
+pub mod wire;

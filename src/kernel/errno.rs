@@ -16,6 +16,8 @@ impl Errno {
     pub const ETIMEDOUT: Errno = Errno(110);
     /// A datagram was longer than the buffer (MSG_TRUNC).
     pub const TRUNCATED: Errno = Errno(-1);
+    /// A file was longer than what is read whole.
+    pub const TOO_LARGE: Errno = Errno(-5);
     /// A replay: the recording holds no answer to this.
     pub const NOT_RECORDED: Errno = Errno(-2);
     /// A replay: the recorded answer was closed before its end (a sample), and the reader wanted more.
@@ -37,6 +39,7 @@ impl fmt::Display for Errno {
             Errno::TRUNCATED => "a datagram was cut",
             Errno::NOT_RECORDED => "not in the recording",
             Errno::CUT_SHORT => "the recording holds only a sample of it",
+            Errno::TOO_LARGE => "too large to read whole",
             Errno::NOT_ASKED => "not asked",
             Errno(number) => return write!(f, "error {number}"),
         };

@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 use crate::model::Moment;
 
 mod errno;
+mod live;
 
 pub use errno::Errno;
+pub use live::{Live, Netns, OpenError};
 
 /// The netlink family that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

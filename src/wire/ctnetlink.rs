@@ -1,0 +1,306 @@
+//! ctnetlink: dump requests with the filters that kernels know, and entries, decoded in one pass without allocation.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use netlink_packet_core::{DefaultNla, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
+use netlink_packet_netfilter::conntrack::{
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Status as NlStatus, Tuple as NlTuple,
+};
+use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage};
+
+use super::netlink::attributes;
+use super::{Malformed, be16, be32, be64};
+use crate::model::{Flow, Status, TcpState, Tuple, proto};
+
+/// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`
+const CT_NEW: u16 = 1 << 8;
+const NFGENMSG: usize = 4;
+
+// enum ctattr_type, include/uapi/linux/netfilter/nfnetlink_conntrack.h
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
+const CTA_PROTOINFO: u16 = 4;
+const CTA_TIMEOUT: u16 = 7;
+const CTA_MARK: u16 = 8;
+const CTA_COUNTERS_ORIG: u16 = 9;
+const CTA_COUNTERS_REPLY: u16 = 10;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+const CTA_TIMESTAMP: u16 = 20;
+const CTA_MARK_MASK: u16 = 21;
+const CTA_FILTER: u16 = 25;
+const CTA_STATUS_MASK: u16 = 26;
+
+/// What the kernel may leave out of a dump. It ignores what it does not know: filter again what it gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DumpFilter {
+    /// 0 = both, `AF_INET` 2, `AF_INET6` 10.
+    pub family: u8,
+    /// (value, mask); since 5.15.
+    pub status: Option<(u32, u32)>,
+    /// (value, mask)
+    pub mark: Option<(u32, u32)>,
+    /// Since 6.8.
+    pub zone: Option<u16>,
+    /// Fields of the original tuple, CTA_FILTER, since 5.8; IPv4 only, since the kernel's comparison of IPv6
+    /// addresses is inverted up to 6.19.
+    pub src: Option<Ipv4Addr>,
+    pub dst: Option<Ipv4Addr>,
+    pub proto: Option<u8>,
+    pub sport: Option<u16>,
+    pub dport: Option<u16>,
+}
+
+impl DumpFilter {
+    pub fn is_empty(&self) -> bool {
+        *self == DumpFilter::default()
+    }
+
+    fn has_tuple(&self) -> bool {
+        self.src.is_some()
+            || self.dst.is_some()
+            || self.proto.is_some()
+            || self.sport.is_some()
+            || self.dport.is_some()
+    }
+}
+
+/// A request to dump the table. Tuple fields need a family; ports need the protocol.
+pub fn encode_dump(filter: &DumpFilter) -> Vec<u8> {
+    let mut wanted = Vec::new();
+    if let Some((value, mask)) = filter.status {
+        wanted.push(ConntrackAttribute::CtaStatus(NlStatus::from_bits_retain(value)));
+        wanted.push(other(CTA_STATUS_MASK, &mask.to_be_bytes()));
+    }
+    if let Some((value, mask)) = filter.mark {
+        wanted.push(ConntrackAttribute::CtaMark(value));
+        wanted.push(other(CTA_MARK_MASK, &mask.to_be_bytes()));
+    }
+    if let Some(zone) = filter.zone {
+        wanted.push(other(CTA_ZONE, &zone.to_be_bytes()));
+    }
+    if filter.has_tuple() {
+        wanted.push(orig_tuple(filter));
+        wanted.push(other(CTA_FILTER, &filter_flags(filter)));
+    }
+    let header = NetfilterHeader::new(filter.family.into(), 0, 0);
+    let payload = NetfilterMessage::new(header, ConntrackMessage::Get(wanted));
+    serialized(payload, NLM_F_REQUEST | NLM_F_DUMP)
+}
+
+/// A complete request with sequence 1.
+pub(super) fn serialized(payload: NetfilterMessage, flags: u16) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = 1;
+    let mut message = NetlinkMessage::new(header, payload.into());
+    message.finalize();
+    let mut out = vec![0; message.buffer_len()];
+    message.serialize(&mut out);
+    out
+}
+
+fn other(kind: u16, value: &[u8]) -> ConntrackAttribute {
+    ConntrackAttribute::Other(DefaultNla::new(kind, value.to_vec()))
+}
+
+fn orig_tuple(filter: &DumpFilter) -> ConntrackAttribute {
+    let mut ip = Vec::new();
+    if let Some(src) = filter.src {
+        ip.push(IPTuple::SourceAddress(src.into()));
+    }
+    if let Some(dst) = filter.dst {
+        ip.push(IPTuple::DestinationAddress(dst.into()));
+    }
+    let mut ports = Vec::new();
+    if let Some(proto) = filter.proto {
+        ports.push(ProtoTuple::Protocol(Protocol::from(proto)));
+    }
+    if let Some(port) = filter.sport {
+        ports.push(ProtoTuple::SourcePort(port));
+    }
+    if let Some(port) = filter.dport {
+        ports.push(ProtoTuple::DestinationPort(port));
+    }
+    let mut parts = Vec::new();
+    if !ip.is_empty() {
+        parts.push(NlTuple::Ip(ip));
+    }
+    if !ports.is_empty() {
+        parts.push(NlTuple::Proto(ports));
+    }
+    ConntrackAttribute::CtaTupleOrig(parts)
+}
+
+/// CTA_FILTER { CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS }, bits of net/netfilter/nf_internals.h.
+fn filter_flags(filter: &DumpFilter) -> Vec<u8> {
+    let mut flags = 0u32;
+    for (bit, on) in [
+        (0, filter.src.is_some()),
+        (1, filter.dst.is_some()),
+        (3, filter.proto.is_some()),
+        (4, filter.sport.is_some()),
+        (5, filter.dport.is_some()),
+    ] {
+        flags |= u32::from(on) << bit;
+    }
+    let mut out = Vec::new();
+    for (kind, value) in [(1u16, flags), (2, 0)] {
+        out.extend_from_slice(&8u16.to_ne_bytes());
+        out.extend_from_slice(&kind.to_ne_bytes());
+        out.extend_from_slice(&value.to_ne_bytes());
+    }
+    out
+}
+
+/// Whether a message of this type carries an entry (a dump's row, or a NEW or UPDATE event).
+pub fn is_flow(kind: u16) -> bool {
+    kind == CT_NEW
+}
+
+/// Decodes the payload of an entry's message: nfgenmsg and attributes.
+pub fn decode_flow(payload: &[u8]) -> Result<Flow, Malformed> {
+    let body = payload.get(NFGENMSG..).ok_or(Malformed("nfgenmsg is cut"))?;
+    let mut flow = Flow::default();
+    let (mut orig, mut reply) = (false, false);
+    for attribute in attributes(body) {
+        let (kind, value) = attribute?;
+        match kind {
+            CTA_TUPLE_ORIG => {
+                flow.proto = tuple(value, &mut flow.orig)?;
+                orig = true;
+            }
+            CTA_TUPLE_REPLY => {
+                tuple(value, &mut flow.reply)?;
+                reply = true;
+            }
+            CTA_STATUS => flow.status = Status(number(value, "CTA_STATUS is short")?),
+            CTA_PROTOINFO => flow.tcp_state = tcp_state(value)?,
+            CTA_TIMEOUT => flow.timeout_secs = Some(number(value, "CTA_TIMEOUT is short")?),
+            CTA_MARK => flow.mark = Some(number(value, "CTA_MARK is short")?),
+            CTA_ID => flow.id = Some(number(value, "CTA_ID is short")?),
+            CTA_ZONE => flow.zone = Some(be16(value, 0).ok_or(Malformed("CTA_ZONE is short"))?),
+            CTA_COUNTERS_ORIG => counters(value, &mut flow, 0)?,
+            CTA_COUNTERS_REPLY => counters(value, &mut flow, 1)?,
+            CTA_TIMESTAMP => flow.start_ns = start(value)?,
+            _ => {}
+        }
+    }
+    if !orig || !reply {
+        return Err(Malformed("an entry without its tuples"));
+    }
+    Ok(flow)
+}
+
+fn number(value: &[u8], short: &'static str) -> Result<u32, Malformed> {
+    be32(value, 0).ok_or(Malformed(short))
+}
+
+/// Fills `out` and gives the protocol number.
+fn tuple(bytes: &[u8], out: &mut Tuple) -> Result<u8, Malformed> {
+    let mut number = 0;
+    for attribute in attributes(bytes) {
+        let (kind, value) = attribute?;
+        match kind {
+            1 => addresses(value, out)?,
+            2 => number = ports(value, out)?,
+            _ => {}
+        }
+    }
+    Ok(number)
+}
+
+fn addresses(bytes: &[u8], out: &mut Tuple) -> Result<(), Malformed> {
+    for attribute in attributes(bytes) {
+        let (kind, value) = attribute?;
+        // CTA_IP_V4_SRC, V4_DST, V6_SRC, V6_DST
+        match kind {
+            1 | 3 => out.src = address(value)?,
+            2 | 4 => out.dst = address(value)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn address(value: &[u8]) -> Result<IpAddr, Malformed> {
+    if let Ok(four) = <[u8; 4]>::try_from(value) {
+        return Ok(Ipv4Addr::from(four).into());
+    }
+    let sixteen = <[u8; 16]>::try_from(value).map_err(|_| Malformed("an address of no known length"))?;
+    Ok(Ipv6Addr::from(sixteen).into())
+}
+
+fn ports(bytes: &[u8], out: &mut Tuple) -> Result<u8, Malformed> {
+    let mut number = 0;
+    for attribute in attributes(bytes) {
+        let (kind, value) = attribute?;
+        let byte = || {
+            value
+                .first()
+                .copied()
+                .ok_or(Malformed("a protocol field is short"))
+        };
+        let port = || be16(value, 0).ok_or(Malformed("a port is short"));
+        // CTA_PROTO_NUM, SRC_PORT, DST_PORT, ICMP_ID/TYPE/CODE, ICMPV6_ID/TYPE/CODE
+        match kind {
+            1 => number = byte()?,
+            2 | 4 | 7 => out.sport = port()?,
+            3 => out.dport = port()?,
+            5 | 8 => out.dport = out.dport & 0x00ff | u16::from(byte()?) << 8,
+            6 | 9 => out.dport = out.dport & 0xff00 | u16::from(byte()?),
+            _ => {}
+        }
+    }
+    Ok(number)
+}
+
+fn tcp_state(bytes: &[u8]) -> Result<Option<TcpState>, Malformed> {
+    for attribute in attributes(bytes) {
+        let (kind, value) = attribute?;
+        if kind != 1 {
+            continue; // CTA_PROTOINFO_TCP only
+        }
+        for inner in attributes(value) {
+            let (kind, value) = inner?;
+            if kind == 1 {
+                let state = value.first().copied().ok_or(Malformed("a TCP state is short"))?;
+                return TcpState::from_number(state)
+                    .map(Some)
+                    .ok_or(Malformed("an unknown TCP state"));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn counters(bytes: &[u8], flow: &mut Flow, direction: usize) -> Result<(), Malformed> {
+    for attribute in attributes(bytes) {
+        let (kind, value) = attribute?;
+        let count = || be64(value, 0).ok_or(Malformed("a counter is short"));
+        match kind {
+            1 => flow.packets.get_or_insert([0; 2])[direction] = count()?,
+            2 => flow.bytes.get_or_insert([0; 2])[direction] = count()?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn start(bytes: &[u8]) -> Result<Option<u64>, Malformed> {
+    for attribute in attributes(bytes) {
+        let (kind, value) = attribute?;
+        if kind == 1 {
+            return be64(value, 0)
+                .map(Some)
+                .ok_or(Malformed("CTA_TIMESTAMP_START is short"));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the protocol has ports that a filter may name.
+pub fn has_ports(number: u8) -> bool {
+    matches!(number, proto::TCP | proto::UDP | proto::SCTP | 33 | 136)
+}
