@@ -1,5 +1,6 @@
 //! ctlens: who holds the half-open connections.
 
+pub mod collect;
 pub mod diagnose;
 pub mod evidence;
 pub mod kernel;

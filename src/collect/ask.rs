@@ -1,0 +1,77 @@
+//! One request over netlink, message by message until its answer ends.
+
+use std::ops::ControlFlow;
+
+use crate::kernel::{Channel, Errno, Job, Kernel};
+use crate::wire::netlink::{Ending, Message, ending, messages};
+
+/// Why an answer is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The kernel answered with an error.
+    Refused(Errno),
+    /// The door failed, or what came in is no netlink.
+    Failed(Errno),
+    Malformed,
+}
+
+impl Refusal {
+    pub fn errno(self) -> Option<Errno> {
+        match self {
+            Refusal::Refused(errno) | Refusal::Failed(errno) => Some(errno),
+            Refusal::Malformed => None,
+        }
+    }
+
+    pub fn reason(self) -> String {
+        match self {
+            Refusal::Refused(Errno::EPERM) => "not permitted: needs CAP_NET_ADMIN".to_string(),
+            Refusal::Refused(errno) | Refusal::Failed(errno) => errno.to_string(),
+            Refusal::Malformed => "the answer is not well-formed netlink".to_string(),
+        }
+    }
+}
+
+/// Feeds every message but the ending. `each` may `Break` when it has enough. `many`: the answer is a dump, which
+/// ends with NLMSG_DONE; else one datagram is the whole answer.
+pub fn ask(
+    kernel: &mut dyn Kernel,
+    channel: Channel,
+    request: Vec<u8>,
+    wider: Vec<Vec<u8>>,
+    many: bool,
+    each: &mut (dyn FnMut(&Message<'_>) -> ControlFlow<()> + Send),
+) -> Result<(), Refusal> {
+    let mut outcome = Ok(());
+    let mut sink = |datagram: &[u8]| {
+        for message in messages(datagram) {
+            let Ok(message) = message else {
+                outcome = Err(Refusal::Malformed);
+                return ControlFlow::Break(());
+            };
+            match ending(&message) {
+                Some(Ending::Done | Ending::Acked) => return ControlFlow::Break(()),
+                Some(Ending::Refused(number)) => {
+                    outcome = Err(Refusal::Refused(Errno(number)));
+                    return ControlFlow::Break(());
+                }
+                None => {}
+            }
+            if each(&message).is_break() {
+                return ControlFlow::Break(());
+            }
+        }
+        if many {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    };
+    let mut job = Job::new(channel, request, &mut sink);
+    job.wider = wider;
+    let mut jobs = [job];
+    kernel.request(&mut jobs);
+    let [job] = jobs;
+    let result = job.result;
+    outcome.and(result.map_err(Refusal::Failed))
+}

@@ -1,0 +1,20 @@
+//! Asks through the kernel door, decodes, and returns nouns. What is missing becomes a gap; nothing fails as a whole.
+
+mod ask;
+mod filter;
+mod owners;
+mod pass;
+mod plan;
+mod presence;
+mod sockets;
+mod sources;
+mod tap;
+
+pub use filter::{FlowFilter, Prefix};
+pub use owners::owners;
+pub use pass::pass;
+pub use plan::{How, Plan, SAMPLE_ABOVE, Wish, plan, push_filter};
+pub use presence::{Presence, Tracking, tracking};
+pub use sockets::sockets;
+pub use sources::{Needs, counters, snapshot};
+pub use tap::{TapLook, tap};

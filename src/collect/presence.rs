@@ -1,0 +1,145 @@
+//! What is there at all. /proc is read before any netlink message is sent, and no optional module is autoloaded.
+
+use std::ops::ControlFlow;
+
+use super::ask::ask;
+use crate::kernel::{Channel, Errno, Kernel};
+use crate::wire::nf_tables;
+
+const MAX_PATH: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_NET_RAW: u32 = 13;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// nf_conntrack is loaded or built in.
+    pub conntrack: bool,
+    pub release: Option<String>,
+    pub net_admin: bool,
+    pub net_raw: bool,
+    modules: Modules,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Modules {
+    /// No module can be loaded: asking is safe.
+    Fixed,
+    /// Names that are loaded or built in.
+    Known(Vec<String>),
+    #[default]
+    Unknown,
+}
+
+impl Presence {
+    pub fn read(kernel: &mut dyn Kernel) -> Presence {
+        let conntrack = kernel.read_file(MAX_PATH).is_ok();
+        let release = text(kernel, "/proc/sys/kernel/osrelease").map(|t| t.trim().to_string());
+        let capabilities = text(kernel, "/proc/self/status")
+            .and_then(|status| effective(&status))
+            .unwrap_or(0);
+        let modules = modules(kernel, release.as_deref());
+        Presence {
+            conntrack,
+            release,
+            net_admin: capabilities & 1 << CAP_NET_ADMIN != 0,
+            net_raw: capabilities & 1 << CAP_NET_RAW != 0,
+            modules,
+        }
+    }
+
+    /// Whether a request to this module can be sent without loading it.
+    pub fn has(&self, module: &str) -> bool {
+        match &self.modules {
+            Modules::Fixed => true,
+            Modules::Known(names) => names.iter().any(|name| name == module),
+            Modules::Unknown => false,
+        }
+    }
+}
+
+fn effective(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn modules(kernel: &mut dyn Kernel, release: Option<&str>) -> Modules {
+    let loaded = match kernel.read_file("/proc/modules") {
+        // A kernel built without modules.
+        Err(Errno::ENOENT) => return Modules::Fixed,
+        Err(_) => return Modules::Unknown,
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+    };
+    if text(kernel, "/proc/sys/kernel/modules_disabled").is_some_and(|t| t.trim() == "1") {
+        return Modules::Fixed;
+    }
+    let mut names: Vec<String> = loaded
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_string)
+        .collect();
+    if let Some(list) =
+        release.and_then(|release| text(kernel, &format!("/lib/modules/{release}/modules.builtin")))
+    {
+        // kernel/net/ipv4/tcp_diag.ko
+        let stem = |path: &str| Some(path.rsplit('/').next()?.strip_suffix(".ko")?.replace('-', "_"));
+        names.extend(list.lines().filter_map(stem));
+    }
+    Modules::Known(names)
+}
+
+/// Whether this namespace tracks connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    Yes,
+    No,
+    Unknown,
+}
+
+/// Conntrack hooks a namespace only where a rule asks for it. An empty table without such a rule says nothing about
+/// health. Asked only where the count and all counters are 0.
+pub fn tracking(kernel: &mut dyn Kernel, presence: &Presence) -> Tracking {
+    if legacy_nat(kernel) {
+        return Tracking::Yes;
+    }
+    if !presence.has("nf_tables") {
+        // nf_tables is not loaded, so it has no rules; legacy iptables was looked at.
+        return if matches!(presence.modules, Modules::Unknown) {
+            Tracking::Unknown
+        } else {
+            Tracking::No
+        };
+    }
+    let mut tracks = false;
+    let asked = ask(
+        kernel,
+        Channel::Netfilter,
+        nf_tables::encode_rules(),
+        Vec::new(),
+        true,
+        &mut |message| {
+            tracks |= nf_tables::is_rule(message.kind) && nf_tables::tracks(message.payload).unwrap_or(false);
+            ControlFlow::Continue(())
+        },
+    );
+    match (asked, tracks) {
+        (_, true) => Tracking::Yes,
+        // EINVAL: this kernel has no nf_tables for the family.
+        (Ok(()), false) => Tracking::No,
+        (Err(_), false) => Tracking::Unknown,
+    }
+}
+
+/// Legacy iptables tables of this namespace: rules with matches need its own tool to read, so any table counts.
+fn legacy_nat(kernel: &mut dyn Kernel) -> bool {
+    ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"]
+        .iter()
+        .any(|path| text(kernel, path).is_some_and(|names| !names.trim().is_empty()))
+}
+
+/// A small file as text; `None` where it cannot be read.
+pub fn text(kernel: &mut dyn Kernel, path: &str) -> Option<String> {
+    kernel
+        .read_file(path)
+        .ok()
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}

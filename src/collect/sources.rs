@@ -1,0 +1,339 @@
+//! The namespace's surroundings: sizes, timeouts, settings, counters, addresses.
+
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+
+use super::ask::{Refusal, ask};
+use super::presence::{Presence, text};
+use super::sockets::sockets;
+use crate::kernel::{Channel, Errno, Kernel};
+use crate::model::{
+    ConntrackStats, Gap, Host, Limits, Moment, NetCounters, Settings, Snapshot, Socket, SocketState,
+    TcpState, Timeouts, proto,
+};
+use crate::wire::{ctnetlink_stats, cttimeout, procfs, route};
+
+/// Sysctls that rules or advice read.
+const SETTINGS: [&str; 24] = [
+    "net.core.somaxconn",
+    "net.ipv4.conf.all.rp_filter",
+    "net.ipv4.ip_forward",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_abort_on_overflow",
+    "net.ipv4.tcp_max_syn_backlog",
+    "net.ipv4.tcp_syn_linear_timeouts",
+    "net.ipv4.tcp_syn_retries",
+    "net.ipv4.tcp_synack_retries",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_tw_recycle",
+    "net.ipv4.tcp_tw_reuse",
+    "net.ipv6.conf.all.forwarding",
+    "net.netfilter.nf_conntrack_acct",
+    "net.netfilter.nf_conntrack_events",
+    "net.netfilter.nf_conntrack_tcp_be_liberal",
+    "net.netfilter.nf_conntrack_tcp_ignore_invalid_rst",
+    "net.netfilter.nf_conntrack_tcp_loose",
+    "net.netfilter.nf_conntrack_tcp_max_retrans",
+    "net.netfilter.nf_conntrack_timestamp",
+    "net.netfilter.nf_conntrack_log_invalid",
+    "net.netfilter.nf_conntrack_checksum",
+    "net.netfilter.nf_conntrack_expect_max",
+];
+
+/// What a command wants to know beside sizes, timeouts and settings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs {
+    pub sockets: bool,
+    pub addresses: bool,
+}
+
+/// One reading of everything but the entries.
+pub fn snapshot(kernel: &mut dyn Kernel, presence: &Presence, needs: Needs) -> Snapshot {
+    let mut out = Snapshot {
+        taken: kernel.now(),
+        ..Snapshot::default()
+    };
+    out.host = host(kernel, presence);
+    out.settings = settings(kernel);
+    out.timeouts = timeouts(kernel, presence, &mut out.gaps);
+    out.limits = limits(kernel, presence, &mut out.gaps);
+    let (_, stats, net, gaps) = counters(kernel, presence);
+    out.stats = stats;
+    out.net = net;
+    out.gaps.extend(gaps);
+    if needs.addresses {
+        match addresses(kernel) {
+            Ok(found) => out.addresses = Some(found),
+            Err(refusal) => out.gaps.push(Gap::new(
+                "addresses",
+                refusal.reason(),
+                "entries' directions stay unknown: run as root on the host itself",
+            )),
+        }
+    }
+    if needs.sockets {
+        socket_lists(kernel, presence, &mut out);
+    }
+    out
+}
+
+/// The counters alone, for either end of a window.
+pub fn counters(
+    kernel: &mut dyn Kernel,
+    presence: &Presence,
+) -> (Moment, Option<ConntrackStats>, Option<NetCounters>, Vec<Gap>) {
+    let mut gaps = Vec::new();
+    let stats = stats(kernel, presence, &mut gaps);
+    let net = net_counters(kernel, &mut gaps);
+    (kernel.now(), stats, net, gaps)
+}
+
+fn host(kernel: &mut dyn Kernel, presence: &Presence) -> Host {
+    let links = kernel.read_dir("/proc/self/ns").ok();
+    let links = links
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
+    let netns = links
+        .lines()
+        .find_map(|line| line.strip_prefix("net -> "))
+        .map(str::to_string);
+    Host {
+        kernel: presence.release.clone(),
+        netns,
+    }
+}
+
+fn settings(kernel: &mut dyn Kernel) -> Settings {
+    let mut out = Settings::default();
+    for name in SETTINGS {
+        if let Some(value) = text(kernel, &format!("/proc/sys/{}", name.replace('.', "/"))) {
+            out.0.insert(
+                name.to_string(),
+                value.split_whitespace().collect::<Vec<_>>().join(" "),
+            );
+        }
+    }
+    out
+}
+
+fn number(kernel: &mut dyn Kernel, path: &str) -> Option<u64> {
+    text(kernel, path)?.trim().parse().ok()
+}
+
+fn timeouts(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> Timeouts {
+    let mut read = |name: &str| {
+        number(kernel, &format!("/proc/sys/net/netfilter/nf_conntrack_{name}"))
+            .and_then(|n| u32::try_from(n).ok())
+    };
+    let mut out = Timeouts::default();
+    for state in TcpState::ALL {
+        // SYN_SENT2 has no sysctl: only cttimeout knows it.
+        if !matches!(state, TcpState::None | TcpState::SynSent2) {
+            out.tcp[state as usize] = read(&format!("tcp_timeout_{}", state.name().to_lowercase()));
+        }
+    }
+    out.tcp_max_retrans = read("tcp_timeout_max_retrans");
+    out.tcp_unacknowledged = read("tcp_timeout_unacknowledged");
+    out.udp = read("udp_timeout");
+    out.udp_stream = read("udp_timeout_stream");
+    out.icmp = read("icmp_timeout");
+    out.icmpv6 = read("icmpv6_timeout");
+    out.generic = read("generic_timeout");
+    out.gre = read("gre_timeout");
+    out.gre_stream = read("gre_timeout_stream");
+    if out.of_tcp(TcpState::SynSent).is_none() {
+        gaps.push(Gap::new(
+            "timeouts",
+            "the nf_conntrack_tcp_timeout sysctls could not be read",
+            "ages stay unknown: run on the host itself",
+        ));
+    }
+    if presence.net_admin && presence.has("nfnetlink_cttimeout") {
+        let request = cttimeout::encode_default_get(2, proto::TCP);
+        // The sysctls have said it all but SYN_SENT2's: no gap where this is refused.
+        let _ = ask(
+            kernel,
+            Channel::Netfilter,
+            request,
+            Vec::new(),
+            false,
+            &mut |message| {
+                if cttimeout::is_timeout(message.kind) {
+                    let mut defaults = Timeouts::default();
+                    if cttimeout::decode_defaults(message.payload, &mut defaults).is_ok() {
+                        out.tcp[TcpState::SynSent2 as usize] = defaults.of_tcp(TcpState::SynSent2);
+                    }
+                }
+                ControlFlow::Break(())
+            },
+        );
+    }
+    out
+}
+
+fn limits(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> Limits {
+    let mut read = |name: &str| number(kernel, &format!("/proc/sys/net/netfilter/nf_conntrack_{name}"));
+    let mut out = Limits {
+        count: read("count"),
+        max: read("max"),
+        buckets: read("buckets"),
+        host_entries: None,
+    };
+    out.host_entries =
+        text(kernel, "/proc/slabinfo").and_then(|slabs| procfs::slab_objects(&slabs, "nf_conntrack"));
+    if presence.conntrack && presence.net_admin {
+        let asked = ask(
+            kernel,
+            Channel::Netfilter,
+            ctnetlink_stats::encode_stats(),
+            Vec::new(),
+            false,
+            &mut |message| {
+                if ctnetlink_stats::is_stats(message.kind)
+                    && let Ok((count, max)) = ctnetlink_stats::decode_stats(message.payload)
+                {
+                    out.count = count.or(out.count);
+                    out.max = max.or(out.max);
+                }
+                ControlFlow::Break(())
+            },
+        );
+        if let Err(refusal) = asked
+            && out.count.is_none()
+        {
+            gaps.push(Gap::new("count", refusal.reason(), ADMIN_REMEDY));
+        }
+    }
+    out
+}
+
+/// What to do where CAP_NET_ADMIN is missing.
+pub const ADMIN_REMEDY: &str = "run as root, or: setcap cap_net_admin,cap_net_raw+ep $(command -v ctlens)";
+
+fn stats(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> Option<ConntrackStats> {
+    if !presence.conntrack {
+        return None;
+    }
+    if presence.net_admin {
+        let mut sum = ConntrackStats::default();
+        let request = ctnetlink_stats::encode_stats_cpu();
+        let asked = ask(
+            kernel,
+            Channel::Netfilter,
+            request,
+            Vec::new(),
+            true,
+            &mut |message| {
+                if ctnetlink_stats::is_stats_cpu(message.kind)
+                    && let Ok(one) = ctnetlink_stats::decode_stats_cpu(message.payload)
+                {
+                    sum = summed(&sum, &one);
+                }
+                ControlFlow::Continue(())
+            },
+        );
+        if asked.is_ok() && sum.cpus > 0 {
+            return Some(sum);
+        }
+    }
+    let path = "/proc/net/stat/nf_conntrack";
+    let parsed = match kernel.read_file(path) {
+        Ok(bytes) => procfs::nf_conntrack_stat(&String::from_utf8_lossy(&bytes)).map_err(|e| e.to_string()),
+        Err(errno) => Err(errno.to_string()),
+    };
+    match parsed {
+        Ok((_, stats)) => Some(stats),
+        Err(reason) => {
+            gaps.push(Gap::new(path, reason, ADMIN_REMEDY));
+            None
+        }
+    }
+}
+
+/// Field by field; a counter that one CPU does not give stays as it is.
+fn summed(a: &ConntrackStats, b: &ConntrackStats) -> ConntrackStats {
+    let add = |a: Option<u64>, b: Option<u64>| match (a, b) {
+        (None, None) => None,
+        (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
+    };
+    ConntrackStats {
+        found: add(a.found, b.found),
+        invalid: add(a.invalid, b.invalid),
+        insert: add(a.insert, b.insert),
+        insert_failed: add(a.insert_failed, b.insert_failed),
+        drop: add(a.drop, b.drop),
+        early_drop: add(a.early_drop, b.early_drop),
+        error: add(a.error, b.error),
+        search_restart: add(a.search_restart, b.search_restart),
+        clash_resolve: add(a.clash_resolve, b.clash_resolve),
+        chaintoolong: add(a.chaintoolong, b.chaintoolong),
+        cpus: a.cpus + b.cpus,
+    }
+}
+
+fn net_counters(kernel: &mut dyn Kernel, gaps: &mut Vec<Gap>) -> Option<NetCounters> {
+    let mut out = NetCounters::default();
+    for path in ["/proc/net/netstat", "/proc/net/snmp"] {
+        match kernel.read_file(path) {
+            Ok(bytes) => out
+                .0
+                .extend(procfs::group_counters(&String::from_utf8_lossy(&bytes)).0),
+            Err(errno) => gaps.push(Gap::new(path, errno.to_string(), "is /proc mounted?")),
+        }
+    }
+    if let Some(stat) = text(kernel, "/proc/net/sockstat") {
+        out.0.extend(procfs::sockstat(&stat).0);
+    }
+    (!out.0.is_empty()).then_some(out)
+}
+
+fn addresses(kernel: &mut dyn Kernel) -> Result<Vec<IpAddr>, Refusal> {
+    let mut found = Vec::new();
+    ask(
+        kernel,
+        Channel::Route,
+        route::encode_addresses(),
+        Vec::new(),
+        true,
+        &mut |message| {
+            if route::is_address(message.kind)
+                && let Ok(Some(address)) = route::decode_address(message.payload)
+            {
+                found.push(address);
+            }
+            ControlFlow::Continue(())
+        },
+    )?;
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn socket_lists(kernel: &mut dyn Kernel, presence: &Presence, out: &mut Snapshot) {
+    let mut half_open: Vec<Socket> = Vec::new();
+    let mut listeners: Vec<Socket> = Vec::new();
+    let states = [SocketState::SynSent, SocketState::SynRecv, SocketState::Listen];
+    let read = sockets(kernel, presence, &states, &mut |socket| match socket.state {
+        SocketState::Listen => listeners.push(*socket),
+        _ => half_open.push(*socket),
+    });
+    match read {
+        Ok(()) => {
+            listeners.sort_by_key(|l| (l.tuple.sport, l.tuple.src));
+            out.half_open = Some(half_open);
+            out.listeners = Some(listeners);
+        }
+        Err(gap) => out.gaps.push(gap),
+    }
+}
+
+/// The reason why something was refused, as a gap.
+pub fn refused(source: &str, refusal: Refusal, remedy: &str) -> Gap {
+    let remedy = match refusal.errno() {
+        Some(Errno::EPERM) => ADMIN_REMEDY,
+        Some(Errno::NOT_RECORDED | Errno::CUT_SHORT) => "record again with this command's options",
+        _ => remedy,
+    };
+    Gap::new(source, refusal.reason(), remedy)
+}
