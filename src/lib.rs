@@ -1,5 +1,6 @@
 //! ctlens: who holds the half-open connections.
 
+pub mod cli;
 pub mod collect;
 pub mod diagnose;
 pub mod evidence;

@@ -15,7 +15,7 @@ pub fn owners(kernel: &mut dyn Kernel, inodes: &BTreeSet<u64>) -> BTreeMap<u64, 
     if inodes.is_empty() {
         return found;
     }
-    let Ok(listing) = kernel.read_dir("/proc") else {
+    let Ok(listing) = kernel.read_dir("/proc", "") else {
         return found;
     };
     let listing = String::from_utf8_lossy(&listing).into_owned();
@@ -23,7 +23,7 @@ pub fn owners(kernel: &mut dyn Kernel, inodes: &BTreeSet<u64>) -> BTreeMap<u64, 
     // The newest first: what connects now is seldom what booted first.
     pids.sort_unstable_by(|a, b| b.cmp(a));
     for pid in pids.into_iter().take(MAX_PROCESSES) {
-        let Ok(links) = kernel.read_dir(&format!("/proc/{pid}/fd")) else {
+        let Ok(links) = kernel.read_dir(&format!("/proc/{pid}/fd"), "socket:[") else {
             continue;
         };
         let mut name = None;

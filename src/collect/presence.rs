@@ -7,6 +7,8 @@ use crate::kernel::{Channel, Errno, Kernel};
 use crate::wire::nf_tables;
 
 const MAX_PATH: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+const CAP_DAC_OVERRIDE: u32 = 1;
+const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
 
@@ -17,6 +19,8 @@ pub struct Presence {
     pub release: Option<String>,
     pub net_admin: bool,
     pub net_raw: bool,
+    /// May read /proc/net/nf_conntrack, which has mode 0440 and belongs to root.
+    pub root_files: bool,
     modules: Modules,
 }
 
@@ -34,15 +38,16 @@ impl Presence {
     pub fn read(kernel: &mut dyn Kernel) -> Presence {
         let conntrack = kernel.read_file(MAX_PATH).is_ok();
         let release = text(kernel, "/proc/sys/kernel/osrelease").map(|t| t.trim().to_string());
-        let capabilities = text(kernel, "/proc/self/status")
-            .and_then(|status| effective(&status))
-            .unwrap_or(0);
+        let status = text(kernel, "/proc/self/status").unwrap_or_default();
+        let capabilities = effective(&status).unwrap_or(0);
+        let has = |capability: u32| capabilities & 1 << capability != 0;
         let modules = modules(kernel, release.as_deref());
         Presence {
             conntrack,
             release,
-            net_admin: capabilities & 1 << CAP_NET_ADMIN != 0,
-            net_raw: capabilities & 1 << CAP_NET_RAW != 0,
+            net_admin: has(CAP_NET_ADMIN),
+            net_raw: has(CAP_NET_RAW),
+            root_files: is_root(&status) || has(CAP_DAC_OVERRIDE) || has(CAP_DAC_READ_SEARCH),
             modules,
         }
     }
@@ -60,6 +65,12 @@ impl Presence {
 fn effective(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// `Uid: real effective saved filesystem`
+fn is_root(status: &str) -> bool {
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    ids.is_some_and(|ids| ids.split_whitespace().nth(3) == Some("0"))
 }
 
 fn modules(kernel: &mut dyn Kernel, release: Option<&str>) -> Modules {

@@ -90,7 +90,7 @@ pub fn counters(
 }
 
 fn host(kernel: &mut dyn Kernel, presence: &Presence) -> Host {
-    let links = kernel.read_dir("/proc/self/ns").ok();
+    let links = kernel.read_dir("/proc/self/ns", "net -> ").ok();
     let links = links
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default();

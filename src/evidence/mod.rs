@@ -1,5 +1,6 @@
 //! What snapshots and the entries streaming by imply: sums, rates, ages, who owns what.
 
+mod assemble;
 mod census;
 mod facts;
 mod pile;
@@ -8,7 +9,9 @@ pub mod rates;
 mod sampling;
 mod schedule;
 mod tap;
+mod top;
 
+pub use assemble::{Readings, assemble};
 pub use census::{Census, Counted};
 pub use facts::{
     Basis, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS, Pile,
@@ -18,3 +21,4 @@ pub use ports::Ports;
 pub use sampling::Sample;
 pub use schedule::longest_gap_secs;
 pub use tap::TapLog;
+pub use top::{Key, Top, TopTable};

@@ -78,8 +78,9 @@ pub trait Kernel {
     /// The whole content of a file.
     fn read_file(&mut self, path: &str) -> Result<Vec<u8>, Errno>;
 
-    /// A directory's names in order, one a line; a symbolic link as `name -> target`.
-    fn read_dir(&mut self, path: &str) -> Result<Vec<u8>, Errno>;
+    /// A directory's names in order, one a line; a symbolic link as `name -> target`. Only lines that contain `part`,
+    /// so that a recording holds no more of its host than was asked for.
+    fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno>;
 
     /// Sends each job's request and feeds its sink.
     fn request(&mut self, jobs: &mut [Job<'_>]);

@@ -98,7 +98,7 @@ impl Kernel for Live {
         Ok(out)
     }
 
-    fn read_dir(&mut self, path: &str) -> Result<Vec<u8>, Errno> {
+    fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno> {
         let mut lines = Vec::new();
         for entry in fs::read_dir(path).map_err(errno_of)? {
             let entry = entry.map_err(errno_of)?;
@@ -109,6 +109,7 @@ impl Kernel for Live {
                 Err(_) => format!("{name}\n"),
             });
         }
+        lines.retain(|line| line.contains(part));
         lines.sort();
         Ok(lines.concat().into_bytes())
     }

@@ -1,0 +1,285 @@
+//! What the user typed.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::collect::Prefix;
+use crate::model::{TcpState, proto};
+
+const AFTER: &str = "\
+Exit status: 0 nothing found, 1 something found or undecided, 2 could not look.
+Reading entries needs CAP_NET_ADMIN (root). Looking never changes the host.
+
+Examples:
+  sudo ctlens diagnose                 who holds the half-open connections here?
+  sudo ctlens status                   the table on one screen
+  ctlens diagnose --from incident/     pasted netstat, conntrack -L, sysctl.conf
+  sudo ctlens record incident.pcapng.zst && ctlens diagnose --from incident.pcapng.zst";
+
+/// Who holds the half-open connections: the firewall, the proxy or the backend?
+#[derive(Debug, Parser)]
+#[command(name = "ctlens", version, about, long_about = None, after_help = AFTER, max_term_width = 80)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The table on one screen: fill, a row per state, damage counters, verdict
+    Status(StatusArgs),
+    /// The verdict: who holds the pile-up, the proof, and what to change first
+    Diagnose(DiagnoseArgs),
+    /// The entries, filtered
+    List(ListArgs),
+    /// Write what a diagnosis looks at into a file that --from replays
+    Record(RecordArgs),
+}
+
+/// Where to look and how to print.
+#[derive(Debug, Clone, Args)]
+pub struct CommonArgs {
+    /// Look into this network namespace: a name of `ip netns`, a process id, or a path
+    #[arg(long, value_name = "NAME|PID|PATH", conflicts_with = "from")]
+    pub netns: Option<String>,
+    /// Answer from a recording instead of this host
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<String>,
+    /// Also write all that is looked at to FILE (.zst compresses)
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub record: Option<String>,
+    /// text for people, json for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Colour in text: never in a pipe, and never with NO_COLOR set, unless `always`
+    #[arg(long, value_enum, default_value_t = When::Auto, visible_alias = "color")]
+    pub colour: When,
+    /// Say on stderr how the table is read, and why so
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+/// How much of a large table to read.
+#[derive(Debug, Clone, Args)]
+pub struct ReadArgs {
+    /// Read only the first N entries of a random order; figures then carry error bounds
+    #[arg(long, value_name = "N", conflicts_with = "exact", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sample: Option<u64>,
+    /// Read every entry, whatever the size (default: a sample above 100,000 entries)
+    #[arg(long)]
+    pub exact: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    pub read: ReadArgs,
+    /// Watch the counters for so long; 0 shows totals since boot
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub window: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DiagnoseArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    #[command(flatten)]
+    pub read: ReadArgs,
+    #[command(flatten)]
+    pub watch: WatchArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct WatchArgs {
+    /// Watch the counters for so long; 0 = totals since boot, on which counter rules say nothing
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    pub window: Duration,
+    /// Listen on the wire for so long (incoming SYN, SYN/ACK, RST headers; never promiscuous); 0 = not
+    ///
+    /// By default 3s where this host forwards or listens; it tells live clients from gone ones where no local socket
+    /// can.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub tap: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RecordArgs {
+    /// The pcapng to write; tshark opens it; a name that ends in .zst is compressed
+    #[arg(value_name = "FILE")]
+    pub file: String,
+    /// Record this network namespace: a name of `ip netns`, a process id, or a path
+    #[arg(long, value_name = "NAME|PID|PATH")]
+    pub netns: Option<String>,
+    #[command(flatten)]
+    pub read: ReadArgs,
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// Say on stderr how the table is read, and why so
+    #[arg(short, long)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Only this TCP state, as conntrack names it
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    pub state: Option<TcpState>,
+    /// Only entries that never saw a packet in reply direction
+    #[arg(long)]
+    pub unreplied: bool,
+    /// Original source: an address or a prefix
+    #[arg(long, value_name = "ADDR[/BITS]", value_parser = prefix)]
+    pub src: Option<Prefix>,
+    /// Original destination: an address or a prefix
+    #[arg(long, value_name = "ADDR[/BITS]", value_parser = prefix)]
+    pub dst: Option<Prefix>,
+    /// Original source port
+    #[arg(long, value_name = "PORT")]
+    pub sport: Option<u16>,
+    /// Original destination port
+    #[arg(long, value_name = "PORT")]
+    pub dport: Option<u16>,
+    /// Protocol, by name or number
+    #[arg(long, value_name = "PROTO", value_parser = protocol)]
+    pub proto: Option<u8>,
+    /// Only entries whose timeout was set at least so long ago
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub older_than: Option<Duration>,
+    /// Only this conntrack zone
+    #[arg(long, value_name = "ZONE")]
+    pub zone: Option<u16>,
+    /// Only this mark; with a mask only the bits in it
+    #[arg(long, value_name = "MARK[/MASK]", value_parser = mark)]
+    pub mark: Option<(u32, u32)>,
+    /// Count by these instead: src, dst, sport, dport, proto, state, zone, mark, joined by `:`
+    #[arg(long, value_name = "KEYS", value_parser = keys)]
+    pub top: Option<Keys>,
+    /// At most so many rows
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Dump over ctnetlink even where that may stall packets for more than 5 ms
+    #[arg(long)]
+    pub exact: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+/// The keys of `list --top`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys(pub Vec<crate::evidence::Key>);
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let number: f64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| "not a duration: try 2s, 500ms or 1m".to_string())?;
+    let secs = match unit {
+        "ms" => number / 1000.0,
+        "" | "s" => number,
+        "m" | "min" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(format!("unknown unit {unit}: try ms, s, m or h")),
+    };
+    const LONGEST_SECS: f64 = 86_400.0;
+    if !(0.0..=LONGEST_SECS).contains(&secs) {
+        return Err("a duration is between 0 and 24h".to_string());
+    }
+    Ok(Duration::from_secs_f64(secs))
+}
+
+fn state(text: &str) -> Result<TcpState, String> {
+    let upper = text.to_ascii_uppercase().replace('-', "_");
+    TcpState::from_name(&upper).ok_or_else(|| {
+        let names: Vec<&str> = TcpState::ALL.iter().map(|s| s.name()).collect();
+        format!("no TCP state of conntrack; there are {}", names.join(", "))
+    })
+}
+
+fn prefix(text: &str) -> Result<Prefix, String> {
+    Prefix::parse(text).ok_or_else(|| "neither an address nor a prefix such as 10.0.0.0/8".to_string())
+}
+
+fn protocol(text: &str) -> Result<u8, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let lower = text.to_ascii_lowercase();
+    (0..=255)
+        .find(|number| proto::name(*number) == Some(lower.as_str()))
+        .ok_or_else(|| "unknown protocol: tcp, udp, icmp, icmpv6, gre, sctp or a number".to_string())
+}
+
+fn mark(text: &str) -> Result<(u32, u32), String> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    };
+    let (value, mask) = text.split_once('/').map_or((text, None), |(v, m)| (v, Some(m)));
+    let mask = mask.map_or(Some(u32::MAX), number);
+    number(value)
+        .zip(mask)
+        .ok_or_else(|| "not a mark: a number, 0x…, or VALUE/MASK".to_string())
+}
+
+fn keys(text: &str) -> Result<Keys, String> {
+    let key = |word: &str| {
+        crate::evidence::Key::from_name(word).ok_or_else(|| {
+            format!("unknown key {word}: src, dst, sport, dport, proto, state, zone or mark, joined by `:`")
+        })
+    };
+    text.split([':', ','])
+        .map(key)
+        .collect::<Result<_, _>>()
+        .map(Keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for bad in ["", "x", "-1s", "5y", "1e999", "NaN", "25h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn marks_states_and_keys() {
+        assert_eq!(mark("0x10/0xff"), Ok((16, 255)));
+        assert_eq!(mark("7"), Ok((7, u32::MAX)));
+        assert!(mark("x").is_err() && mark("1/").is_err());
+        assert_eq!(state("syn-sent"), Ok(TcpState::SynSent));
+        assert!(state("SYNSENT").is_err());
+        assert_eq!(protocol("udp"), Ok(17));
+        assert_eq!(keys("dst:dport").map(|k| k.0.len()), Ok(2));
+        assert!(keys("dst:zzz").is_err());
+    }
+}
