@@ -1,6 +1,7 @@
 //! One look at a namespace, from the first counter to the last socket: what `status`, `diagnose` and `record` share.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use crate::collect::{self, How, Needs, Plan, Presence, Tracking, Wish};
 use crate::evidence::{Census, Counted, Evidence, Ports, Readings, TapLog, assemble};
@@ -9,8 +10,6 @@ use crate::model::{Gap, Snapshot, SocketState, TableLook};
 
 /// The dump takes about so long per entry; entries must be older than the whole pass to count as held.
 const SECS_PER_ENTRY: f64 = 3e-6;
-/// The tap's length where nobody asked for one.
-const TAP_SECS: f64 = 3.0;
 /// Sockets whose process is looked for.
 const MAX_OWNED: usize = 512;
 
@@ -18,38 +17,63 @@ const MAX_OWNED: usize = 512;
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
     pub window_secs: f64,
-    /// `None`: as long as needed, where it can tell something.
-    pub tap_secs: Option<f64>,
+    pub tap: Tap,
     pub wish: Wish,
+}
+
+/// Whether to listen on the wire.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tap {
+    /// For so many seconds, where it can tell something.
+    Where(f64),
+    /// For so many seconds, in any case.
+    Always(f64),
+    Off,
+}
+
+/// What the user may want to know while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note<'a> {
+    /// What takes a while now.
+    Progress(&'a str),
+    /// Why it is done so.
+    Reason(&'a str),
 }
 
 /// Why there can be no verdict at all: one line, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotLook {
-    #[error("nf_conntrack is not loaded on this host: nothing is tracked, so nothing can be held by it")]
+    #[error(
+        "/proc cannot be read here, and without it nothing can be said: mount it (mount -t proc proc /proc)"
+    )]
+    NoProc,
+    #[error(
+        "nf_conntrack is not loaded here: nothing is tracked, so no entry can be held; look on the host whose \
+         firewall tracks these connections"
+    )]
     NoConntrack,
     #[error(
         "this network namespace is not tracking: no rule in it uses connection tracking, so its empty table says \
-         nothing; look into the namespace that forwards (--netns NAME)"
+         nothing; look into the one that forwards or filters (--netns NAME, `ip netns` lists them)"
     )]
     NotTracking,
 }
 
-/// Notes go to stderr: progress and, with -v, reasons.
-pub type Notes<'a> = dyn FnMut(&str) + 'a;
+pub type Notes<'a> = dyn FnMut(Note<'_>) + 'a;
 
 pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evidence, CannotLook> {
-    let presence = Presence::read(kernel);
-    if !presence.conntrack {
-        return Err(CannotLook::NoConntrack);
-    }
+    let presence = present(kernel)?;
     let began = kernel.now();
     let first = (ask.window_secs > 0.0).then(|| collect::counters(kernel, &presence));
     let mut gaps = Vec::new();
-    let tap = listen(kernel, ask, &presence, &mut gaps);
+    let tap = listen(kernel, ask.tap, &presence, &mut gaps, notes);
     if ask.window_secs > 0.0 {
+        notes(Note::Progress(&format!(
+            "watching the counters for {} s",
+            ask.window_secs
+        )));
         let _ = kernel.listen(&[], began.plus_secs(ask.window_secs), &mut |_, _| {
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         });
     }
     let needs = Needs {
@@ -82,6 +106,16 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     }))
 }
 
+/// What is there, where there is anything to look at.
+pub fn present(kernel: &mut dyn Kernel) -> Result<Presence, CannotLook> {
+    let presence = Presence::read(kernel);
+    match (&presence.release, presence.conntrack) {
+        (_, true) => Ok(presence),
+        (None, false) => Err(CannotLook::NoProc),
+        (Some(_), false) => Err(CannotLook::NoConntrack),
+    }
+}
+
 /// Nothing was ever counted here.
 fn is_idle(snapshot: &Snapshot) -> bool {
     let quiet = snapshot.stats.is_none_or(|s| {
@@ -100,20 +134,28 @@ fn is_idle(snapshot: &Snapshot) -> bool {
     snapshot.limits.count == Some(0) && quiet
 }
 
-/// The tap can tell something where SYNs come in: on a host that forwards, or that listens.
-fn listen(kernel: &mut dyn Kernel, ask: &Ask, presence: &Presence, gaps: &mut Vec<Gap>) -> Option<TapLog> {
-    let secs = ask.tap_secs.unwrap_or(TAP_SECS);
-    if secs <= 0.0 {
-        gaps.push(Gap::new(
-            "tap",
-            "switched off: whether remote clients still try cannot be told",
-            "run it again with --tap 3s",
-        ));
-        return None;
-    }
-    if ask.tap_secs.is_none() && !forwards(kernel) && !has_listener(kernel, presence) {
-        return None;
-    }
+fn listen(
+    kernel: &mut dyn Kernel,
+    tap: Tap,
+    presence: &Presence,
+    gaps: &mut Vec<Gap>,
+    notes: &mut Notes,
+) -> Option<TapLog> {
+    let secs = match tap {
+        Tap::Always(secs) => secs,
+        // It can tell something where SYNs come in: on a host that forwards, or that listens.
+        Tap::Where(secs) if forwards(kernel) || has_listener(kernel, presence) => secs,
+        Tap::Where(_) => return None,
+        Tap::Off => {
+            gaps.push(Gap::new(
+                "tap",
+                "switched off: whether remote clients still try cannot be told",
+                "ctlens diagnose --tap 3s",
+            ));
+            return None;
+        }
+    };
+    notes(Note::Progress(&format!("listening on the wire for {secs} s")));
     let mut log = TapLog::default();
     match collect::tap(kernel, secs, &mut |segment| log.add(segment)) {
         Ok(look) => {
@@ -169,11 +211,15 @@ fn count(
         presence.net_admin,
         presence.root_files,
     );
-    notes(&format!("reading the table: {}", plan.why));
+    notes(Note::Reason(&plan.why));
+    notes(Note::Progress("reading the table"));
     let expected = expected_secs(&plan);
     let mut census = Census::new(snapshot, tap);
     let now = kernel.now().plus_secs(expected);
-    let passed = collect::pass(kernel, &plan, &snapshot.limits, &mut |flow| census.add(flow, now));
+    let passed = collect::pass(kernel, &plan, &snapshot.limits, &mut |flow| {
+        census.add(flow, now);
+        ControlFlow::Continue(())
+    });
     match passed {
         Ok((look, gap)) => {
             gaps.extend(gap);

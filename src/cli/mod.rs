@@ -1,4 +1,38 @@
 //! Words in, exit code out: what the user typed, the look it asks for, and where the result goes.
 
+use std::process::ExitCode;
+
+use clap::Parser;
+
 pub mod args;
+mod commands;
+mod door;
 pub mod look;
+mod terminal;
+
+use args::{Cli, Command};
+
+/// How a command ended, as its exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    NothingFound = 0,
+    Found = 1,
+    /// Also where what could be seen gives no verdict.
+    CouldNotLook = 2,
+}
+
+/// The whole program.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Command::Status(args) => commands::status(args),
+        Command::Diagnose(args) => commands::diagnose(args),
+        Command::List(args) => commands::list(args),
+        Command::Record(args) => commands::record(args),
+    };
+    let outcome = outcome.unwrap_or_else(|error| {
+        terminal::complain(&error);
+        Outcome::CouldNotLook
+    });
+    ExitCode::from(outcome as u8)
+}

@@ -95,9 +95,12 @@ impl FlowFilter {
             mark: self.mark,
             ..DumpFilter::default()
         };
-        // No filter by TCP state exists, but these states are told by status bits.
-        if self.unreplied || self.state == Some(TcpState::SynSent) {
+        // No filter by TCP state exists, but no half-open entry is ASSURED. It may have SEEN_REPLY: a challenge ACK
+        // sets the bit and leaves the state (nf_conntrack_in, TCP_CONNTRACK_IGNORE).
+        if self.unreplied {
             out.status = Some((0, Status::SEEN_REPLY));
+        } else if matches!(self.state, Some(TcpState::SynSent | TcpState::SynRecv)) {
+            out.status = Some((0, Status::ASSURED));
         }
         let v4 = |prefix: Option<Prefix>| prefix.and_then(|p| p.exact_v4());
         (out.src, out.dst) = (v4(self.src), v4(self.dst));
@@ -113,6 +116,25 @@ impl FlowFilter {
         }
         out
     }
+}
+
+/// Whether a kernel that knows every field of `filter` would let this entry through.
+pub fn admits(filter: &DumpFilter, flow: &Flow) -> bool {
+    let v4 = |wanted: Option<Ipv4Addr>, is: IpAddr| wanted.is_none_or(|addr| is == IpAddr::V4(addr));
+    let family = if flow.orig.src.is_ipv4() { 2 } else { 10 };
+    (filter.family == 0 || filter.family == family)
+        && filter
+            .status
+            .is_none_or(|(value, mask)| flow.status.0 & mask == value)
+        && filter
+            .mark
+            .is_none_or(|(value, mask)| flow.mark.unwrap_or(0) & mask == value & mask)
+        && filter.zone.is_none_or(|zone| flow.zone.unwrap_or(0) == zone)
+        && v4(filter.src, flow.orig.src)
+        && v4(filter.dst, flow.orig.dst)
+        && filter.proto.is_none_or(|proto| flow.proto == proto)
+        && filter.sport.is_none_or(|port| flow.orig.sport == port)
+        && filter.dport.is_none_or(|port| flow.orig.dport == port)
 }
 
 #[cfg(test)]
@@ -157,7 +179,7 @@ mod tests {
         assert_eq!(pushed.dst, Some("10.0.0.1".parse().unwrap()));
         assert_eq!(
             (pushed.proto, pushed.dport, pushed.status),
-            (Some(6), Some(80), Some((0, Status::SEEN_REPLY)))
+            (Some(6), Some(80), Some((0, Status::ASSURED)))
         );
     }
 

@@ -10,9 +10,9 @@ mod sockets;
 mod sources;
 mod tap;
 
-pub use filter::{FlowFilter, Prefix};
+pub use filter::{FlowFilter, Prefix, admits};
 pub use owners::owners;
-pub use pass::pass;
+pub use pass::{Each, pass};
 pub use plan::{How, Plan, SAMPLE_ABOVE, Wish, plan, push_filter};
 pub use presence::{Presence, Tracking, tracking};
 pub use sockets::sockets;

@@ -16,12 +16,15 @@ const PROC: &str = "/proc/net/nf_conntrack";
 /// 80 entries; so many are remembered.
 const DEDUPE_WINDOW: usize = 64;
 
+/// Takes each entry; `Break` = enough, and the pass ends there.
+pub type Each<'a> = dyn FnMut(&Flow) -> ControlFlow<()> + Send + 'a;
+
 /// Walks the table as planned. The gap, if any, tells what the pass does not show.
 pub fn pass(
     kernel: &mut dyn Kernel,
     plan: &Plan,
     limits: &Limits,
-    each: &mut (dyn FnMut(&Flow) + Send),
+    each: &mut Each<'_>,
 ) -> Result<(TableLook, Option<Gap>), Gap> {
     match &plan.how {
         How::Refuse => Err(Gap::new("ctnetlink", plan.why.clone(), remedy_of_refusal(plan))),
@@ -40,10 +43,7 @@ fn remedy_of_refusal(plan: &Plan) -> String {
     }
 }
 
-fn from_proc(
-    kernel: &mut dyn Kernel,
-    each: &mut (dyn FnMut(&Flow) + Send),
-) -> Result<(TableLook, Option<Gap>), Gap> {
+fn from_proc(kernel: &mut dyn Kernel, each: &mut Each<'_>) -> Result<(TableLook, Option<Gap>), Gap> {
     let started = kernel.now();
     let bytes = kernel.read_file(PROC).map_err(|errno| {
         let remedy = if errno == Errno::ENOENT {
@@ -58,7 +58,9 @@ fn from_proc(
         match procfs::flow_line(line) {
             Ok(flow) => {
                 dumped += 1;
-                each(&flow);
+                if each(&flow).is_break() {
+                    break;
+                }
             }
             Err(_) => malformed += 1,
         }
@@ -80,7 +82,7 @@ fn dump(
     filter: &DumpFilter,
     at_most: Option<u64>,
     limits: &Limits,
-    each: &mut (dyn FnMut(&Flow) + Send),
+    each: &mut Each<'_>,
 ) -> Result<(TableLook, Option<Gap>), Gap> {
     let started = kernel.now();
     let (mut dumped, mut malformed) = (0u64, 0u64);
@@ -109,7 +111,9 @@ fn dump(
                 return ControlFlow::Continue(());
             }
             dumped += 1;
-            each(&flow);
+            if each(&flow).is_break() {
+                return ControlFlow::Break(());
+            }
             if at_most.is_some_and(|most| dumped >= most) {
                 stopped = true;
                 return ControlFlow::Break(());

@@ -1,0 +1,157 @@
+//! `ctlens list`: the entries, filtered, as they stream by.
+
+use std::ops::ControlFlow;
+
+use anyhow::Context;
+
+use super::super::Outcome;
+use super::super::args::ListArgs;
+use super::super::door::Door;
+use super::super::look::{CannotLook, Note, Notes, present};
+use super::super::terminal::{self, Progress, Rows};
+use crate::collect::{self, FlowFilter, How, Plan, Presence, Tracking, Wish};
+use crate::evidence::Top;
+use crate::kernel::Kernel;
+use crate::model::{Flow, Gap, Snapshot, TableLook};
+
+/// Smaller tables are read whole without asking whether the kernel could leave something out.
+const PROBE_ABOVE: u64 = 20_000;
+/// Entries of the early-closed sample that tells how much a filter matches.
+const PROBE_ENTRIES: u64 = 5_000;
+
+pub fn list(args: &ListArgs) -> anyhow::Result<Outcome> {
+    let mut progress = Progress::new(args.common.verbose);
+    let mut door = Door::open(&args.common)?;
+    let listed = from_table(door.kernel(), args, &mut |text| progress.show(text));
+    progress.clear();
+    door.close()?;
+    let look = listed?;
+    if look.malformed > 0 {
+        terminal::note(&format!(
+            "{} entries could not be decoded and are not shown",
+            look.malformed
+        ));
+    }
+    Ok(Outcome::NothingFound)
+}
+
+fn from_table(kernel: &mut dyn Kernel, args: &ListArgs, notes: &mut Notes) -> anyhow::Result<TableLook> {
+    let presence = present(kernel)?;
+    let snapshot = collect::snapshot(kernel, &presence, collect::Needs::default());
+    if snapshot.limits.count == Some(0)
+        && presence.net_admin
+        && collect::tracking(kernel, &presence) == Tracking::No
+    {
+        return Err(CannotLook::NotTracking.into());
+    }
+    let filter = filter(args);
+    let plan = plan(kernel, args, &presence, &snapshot, &filter);
+    notes(Note::Reason(&plan.why));
+    notes(Note::Progress("reading the table"));
+    let passed = print(args, &mut |each| {
+        collect::pass(kernel, &plan, &snapshot.limits, &mut |flow| {
+            if filter.matches(flow, &snapshot.timeouts) {
+                each(flow)
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+    })?;
+    match passed {
+        Ok((look, None)) => Ok(look),
+        Ok((look, Some(gap))) => {
+            terminal::note(&format!("{}: {}; {}", gap.source, gap.reason, gap.remedy));
+            Ok(look)
+        }
+        Err(gap) => Err(anyhow::anyhow!(
+            "reading the table: {}; {}",
+            gap.reason,
+            gap.remedy
+        )),
+    }
+}
+
+type Passed = Result<(TableLook, Option<Gap>), Gap>;
+type Matching<'a> = dyn FnMut(&Flow) -> ControlFlow<()> + Send + 'a;
+
+/// Feeds the matching entries of `pass` to rows or to a count by keys.
+fn print(args: &ListArgs, pass: &mut dyn FnMut(&mut Matching<'_>) -> Passed) -> anyhow::Result<Passed> {
+    if let Some(keys) = &args.top {
+        let mut top = Top::new(keys.0.clone());
+        let passed = pass(&mut |flow| {
+            top.add(flow);
+            ControlFlow::Continue(())
+        });
+        if passed.is_ok() {
+            terminal::print(&format!("{:?}\n", top.finish()))?;
+        }
+        return Ok(passed);
+    }
+    let (mut rows, mut left, mut written) = (Rows::new(), args.limit.unwrap_or(u64::MAX), Ok(()));
+    let passed = pass(
+        &mut |flow| match rows.write(|row| row.extend(format!("{flow:?}\n").as_bytes())) {
+            Ok(true) if left > 1 => {
+                left -= 1;
+                ControlFlow::Continue(())
+            }
+            Ok(_) => ControlFlow::Break(()),
+            Err(error) => {
+                written = Err(error);
+                ControlFlow::Break(())
+            }
+        },
+    );
+    written
+        .and_then(|()| rows.finish())
+        .context("writing the entries")?;
+    Ok(passed)
+}
+
+fn filter(args: &ListArgs) -> FlowFilter {
+    FlowFilter {
+        state: args.state,
+        unreplied: args.unreplied,
+        src: args.src,
+        dst: args.dst,
+        sport: args.sport,
+        dport: args.dport,
+        proto: args.proto,
+        older_than_secs: args.older_than.map(|age| age.as_secs_f64().ceil() as u32),
+        zone: args.zone,
+        mark: args.mark,
+    }
+}
+
+fn plan(
+    kernel: &mut dyn Kernel,
+    args: &ListArgs,
+    presence: &Presence,
+    snapshot: &Snapshot,
+    filter: &FlowFilter,
+) -> Plan {
+    let wish = Wish {
+        exact: args.exact,
+        every: true,
+        ..Wish::default()
+    };
+    let whole = collect::plan(&snapshot.limits, &wish, presence.net_admin, presence.root_files);
+    let pushed = filter.pushable();
+    let large = snapshot.limits.count.is_some_and(|count| count > PROBE_ABOVE);
+    if whole.how != How::Full || pushed.is_empty() || !large {
+        return whole;
+    }
+    let probe = Plan {
+        how: How::Sample(PROBE_ENTRIES),
+        ..whole.clone()
+    };
+    let (mut hits, mut seen) = (0, 0);
+    let probed = collect::pass(kernel, &probe, &snapshot.limits, &mut |flow| {
+        seen += 1;
+        hits += u64::from(collect::admits(&pushed, flow));
+        ControlFlow::Continue(())
+    });
+    match probed {
+        Ok(_) => collect::push_filter(&snapshot.limits, pushed, hits, seen),
+        Err(_) => whole,
+    }
+}

@@ -1,0 +1,24 @@
+//! `ctlens status`: the table on one screen.
+
+use super::super::Outcome;
+use super::super::args::StatusArgs;
+use super::super::look::{Ask, Tap};
+use super::report;
+
+pub fn status(args: &StatusArgs) -> anyhow::Result<Outcome> {
+    let window_secs = args.window.as_secs_f64();
+    let ask = Ask {
+        window_secs,
+        // As long as the window, which passes anyway.
+        tap: if window_secs > 0.0 {
+            Tap::Where(window_secs)
+        } else {
+            Tap::Off
+        },
+        wish: report::wish(&args.read),
+    };
+    let evidence = report::evidence(&args.common, &ask)?;
+    report::print(&args.common, &evidence, |report| {
+        serde_json::to_string_pretty(report).unwrap_or_default()
+    })
+}

@@ -1,0 +1,118 @@
+//! Standard output and error: the result on one, progress and reasons on the other.
+
+use std::io::{self, IsTerminal, Write};
+
+use super::args::{CommonArgs, When};
+use super::look::Note;
+
+/// What is buffered of a stream of rows.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Writes a result. A reader that has gone away (`| head`) has seen enough: that is no error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    forgive(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+    Ok(())
+}
+
+/// Rows as they come.
+pub struct Rows {
+    out: io::BufWriter<io::Stdout>,
+    row: Vec<u8>,
+}
+
+impl Rows {
+    pub fn new() -> Rows {
+        Rows {
+            out: io::BufWriter::with_capacity(BUFFER_BYTES, io::stdout()),
+            row: Vec::new(),
+        }
+    }
+
+    /// Writes what `fill` puts into the row; false where nobody reads any more.
+    pub fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> io::Result<bool> {
+        self.row.clear();
+        fill(&mut self.row);
+        forgive(self.out.write_all(&self.row))
+    }
+
+    pub fn finish(mut self) -> io::Result<()> {
+        forgive(self.out.flush())?;
+        Ok(())
+    }
+}
+
+/// False for a broken pipe.
+fn forgive(result: io::Result<()>) -> io::Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// One line on standard error.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "ctlens: {text}");
+}
+
+/// An error with its causes, in one line.
+pub fn complain(error: &anyhow::Error) {
+    note(&format!("{error:#}"));
+}
+
+/// Progress shows only on a terminal, and goes away; reasons only with -v.
+pub struct Progress {
+    verbose: bool,
+    terminal: bool,
+    shown: bool,
+}
+
+impl Progress {
+    pub fn new(verbose: bool) -> Progress {
+        Progress {
+            verbose,
+            terminal: io::stderr().is_terminal(),
+            shown: false,
+        }
+    }
+
+    pub fn show(&mut self, text: Note<'_>) {
+        match text {
+            Note::Progress(text) if self.terminal => {
+                let _ = write!(io::stderr(), "\r\x1b[Kctlens: {text} …");
+                self.shown = true;
+            }
+            Note::Reason(text) if self.verbose => {
+                self.clear();
+                note(text);
+            }
+            _ => {}
+        }
+    }
+
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Whether to colour: only where a person reads, unless told otherwise. <https://no-color.org>
+pub fn coloured(common: &CommonArgs) -> bool {
+    match common.colour {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => {
+            let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+            let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+            io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
+        }
+    }
+}
