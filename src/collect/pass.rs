@@ -122,25 +122,9 @@ fn dump(
         },
     );
     let ended = kernel.now();
-    let mut gap = None;
-    match asked {
-        Ok(()) => {}
-        Err(Refusal::Failed(Errno::CUT_SHORT)) => {
-            stopped = true;
-            gap = Some(Gap::new(
-                "ctnetlink",
-                "the recording holds only a part of the table",
-                "record again with --exact",
-            ));
-        }
-        // A dump that broke off has shown a part, which would be taken for the whole.
-        Err(refusal) => return Err(refused("ctnetlink", refusal, "run it again")),
-    }
-    let sampled_of = if stopped {
-        limits.count.map(|count| count.max(dumped))
-    } else {
-        None
-    };
+    let gap = how_it_ended(asked)?;
+    stopped |= gap.is_some();
+    let sampled_of = limits.count.filter(|_| stopped).map(|count| count.max(dumped));
     let look = TableLook {
         source: TableSource::Ctnetlink,
         started,
@@ -151,6 +135,19 @@ fn dump(
         malformed,
     };
     Ok((look, gap))
+}
+
+/// A pass that broke off has shown a part, which would be taken for the whole; a part that was recorded as one is a gap.
+fn how_it_ended(asked: Result<(), Refusal>) -> Result<Option<Gap>, Gap> {
+    match asked {
+        Ok(()) => Ok(None),
+        Err(Refusal::Failed(Errno::CUT_SHORT)) => Ok(Some(Gap::new(
+            "ctnetlink",
+            "the recording holds only a part of the table",
+            "record again with --exact",
+        ))),
+        Err(refusal) => Err(refused("ctnetlink", refusal, "run it again")),
+    }
 }
 
 /// The last entries seen, to know one that comes again.

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use foldhash::{HashSet, HashSetExt};
 use hdrhistogram::Histogram;
 
-use super::pile::{Fate, PileTally};
+use super::fate::Fate;
+use super::pile::PileTally;
 use super::sampling::Sample;
 use super::schedule::Sender;
 use super::tap::TapLog;

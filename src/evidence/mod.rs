@@ -3,6 +3,7 @@
 mod assemble;
 mod census;
 mod facts;
+mod fate;
 mod pile;
 mod ports;
 pub mod rates;

@@ -3,7 +3,7 @@
 use crate::diagnose::cause::Cause;
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, fact, fix, remark, whole};
-use crate::evidence::{Direction, Evidence, ListenQueue};
+use crate::evidence::{Direction, Evidence, ListenQueue, Pile};
 
 /// Fewer overflows in a window are a hiccup, not a fault.
 const LEAST_OVERFLOWS: i64 = 3;
@@ -46,6 +46,28 @@ fn check(evidence: &Evidence) -> Verdict {
     if rise < LEAST_OVERFLOWS {
         return Verdict::clear(format!("ListenOverflows and TCPReqQFullDrop rose by {rise}"));
     }
+    let inbound = inbound(evidence);
+    let items = items(evidence, rise, &full, inbound);
+    let place = places(evidence, &full);
+    let at = if place.is_empty() {
+        "A listener of this host".to_string()
+    } else {
+        place.join(", ")
+    };
+    Verdict::Found(Box::new(Finding {
+        headline: format!("{at} does not accept fast enough: the kernel drops SYNs to it."),
+        entries: inbound.map(|pile| pile.entries),
+        evidence: items,
+        fixes: fixes(&full, evidence),
+        place,
+    }))
+}
+
+fn inbound(evidence: &Evidence) -> Option<&Pile> {
+    evidence.half_open.as_ref()?.syn_sent.get(&Direction::In)
+}
+
+fn items(evidence: &Evidence, rise: i64, full: &[&ListenQueue], inbound: Option<&Pile>) -> Vec<Weighed> {
     let mut items: Vec<Weighed> = Vec::new();
     let text = format!(
         "listen queues of this host overflowed {} times in {:.1} s",
@@ -53,7 +75,7 @@ fn check(evidence: &Evidence) -> Verdict {
         evidence.window_secs
     );
     items.push(fact("listen-overflows", 3.0, text, rise as f64, "overflows"));
-    for queue in &full {
+    for queue in full {
         let text = format!(
             "{}: {} connections wait for accept(), backlog {}",
             label(queue),
@@ -75,10 +97,6 @@ fn check(evidence: &Evidence) -> Verdict {
             "no listener's queue was full when it was looked at",
         ));
     }
-    let inbound = evidence
-        .half_open
-        .as_ref()
-        .and_then(|h| h.syn_sent.get(&Direction::In));
     if let Some(pile) = inbound {
         let text = "inbound SYN_SENT entries: SYNs that this host let in and did not answer";
         items.push(crate::diagnose::rule::estimate(
@@ -89,19 +107,7 @@ fn check(evidence: &Evidence) -> Verdict {
             "entries",
         ));
     }
-    let place = places(evidence, &full);
-    let at = if place.is_empty() {
-        "A listener of this host".to_string()
-    } else {
-        place.join(", ")
-    };
-    Verdict::Found(Box::new(Finding {
-        headline: format!("{at} does not accept fast enough: the kernel drops SYNs to it."),
-        entries: inbound.map(|pile| pile.entries),
-        evidence: items,
-        fixes: fixes(&full, evidence),
-        place,
-    }))
+    items
 }
 
 /// Queues longer than their backlog: sk_acceptq_is_full() is `queued > backlog`; one below is as good as full.
@@ -116,11 +122,9 @@ fn places(evidence: &Evidence, full: &[&ListenQueue]) -> Vec<String> {
     if !full.is_empty() {
         return full.iter().map(|queue| label(queue)).collect();
     }
-    let piles = evidence
-        .half_open
-        .as_ref()
-        .and_then(|h| h.syn_sent.get(&Direction::In));
-    piles.map(crate::diagnose::half_open::places).unwrap_or_default()
+    inbound(evidence)
+        .map(crate::diagnose::half_open::places)
+        .unwrap_or_default()
 }
 
 fn label(queue: &ListenQueue) -> String {
