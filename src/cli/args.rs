@@ -28,12 +28,43 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The table on one screen: fill, a row per state, damage counters, verdict
+    ///
+    /// Prints entries, nf_conntrack_max, fill, buckets and mean chain length; a row per protocol and TCP state with its
+    /// count, share, timeout in force, entries per second entering it (where ages tell), median and oldest age, and how
+    /// many early_drop may evict (not ASSURED); conntrack's counters as differences over the window; and the verdict's
+    /// headline. Over 100,000 entries it reads a sample, says so, and gives 95 % intervals; --exact reads all.
+    ///
+    /// JSON (--format json) has the schema ctlens.report/1, as of diagnose.
     Status(StatusArgs),
     /// The verdict: who holds the pile-up, the proof, and what to change first
+    ///
+    /// Two answers that are easily mixed up: the bottleneck is who holds the pile-up of half-open entries or, where
+    /// nothing is held, who fails; the trigger is who leaves the SYNs unanswered in the first place. Sides: firewall
+    /// (this host's own netfilter), proxy (this host's own sockets and settings), backend (that address, or the path
+    /// beyond this host), client, path, none, undecided.
+    ///
+    /// Causes examined: syn-sent-hold, syn-recv-hold, table-full, listener-overflow, ephemeral-ports-exhausted,
+    /// backend-unresponsive, syn-flood. The others of the closed list are shown as not examined.
+    ///
+    /// --from takes a recording, or a folder (or one file) of pasted text: netstat and ss histograms or listings,
+    /// conntrack -L, -S and -C, /proc/net/nf_conntrack, /proc/net/stat/nf_conntrack, sysctl.conf, sysctl -a. What a
+    /// paste cannot show is listed as a gap.
+    ///
+    /// Confidence is computed: each piece of evidence has a weight in nats, they add up to log-odds, and confidence is
+    /// 1 / (1 + e^-sum), at most 0.99.
     Diagnose(DiagnoseArgs),
     /// The entries, filtered
+    ///
+    /// Rows are those of conntrack -L. A filter goes down to the kernel only where an early sample says that it
+    /// matches enough of the table: a dump that matches little of a full hash stalls packets. The result is the same
+    /// either way. Rows stream: memory does not grow with the table.
     List(ListArgs),
     /// Write what a diagnosis looks at into a file that --from replays
+    ///
+    /// The file is pcapng with the raw netlink messages, so tshark and Wireshark open it; a name that ends in .zst is
+    /// compressed. It holds addresses of this host and its peers, names of processes with half-open sockets, and
+    /// settings; not the content of any packet. Refusals are recorded like answers: diagnose --from FILE prints the
+    /// same bytes again, on any machine.
     Record(RecordArgs),
 }
 
@@ -43,8 +74,8 @@ pub struct CommonArgs {
     /// Look into this network namespace: a name of `ip netns`, a process id, or a path
     #[arg(long, value_name = "NAME|PID|PATH", conflicts_with = "from")]
     pub netns: Option<String>,
-    /// Answer from a recording instead of this host
-    #[arg(long, value_name = "FILE")]
+    /// Answer from a recording, or from pasted text (a file, or a folder of them), instead of this host
+    #[arg(long, value_name = "FILE|DIR")]
     pub from: Option<String>,
     /// Also write all that is looked at to FILE (.zst compresses)
     #[arg(long, value_name = "FILE", conflicts_with = "from")]
