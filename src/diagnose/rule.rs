@@ -130,8 +130,9 @@ pub fn fix(what: impl Into<String>, command: Option<String>, effect: impl Into<S
     }
 }
 
-/// `12,517`, and `~12,500` for what a sample gave.
+/// `12,517`, and `~12,500` for what a sample gave, cut to what its interval can tell.
 pub fn count(value: Estimate) -> String {
+    let value = value.rounded();
     let digits = format!("{:.0}", value.value.max(0.0));
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -21,11 +21,52 @@ impl Estimate {
         self.low == self.value && self.high == self.value
     }
 
+    /// Cut to what the interval can tell: bounds outwards, the value to the nearest step of their width.
+    pub fn rounded(&self) -> Estimate {
+        let half = (self.high - self.low) / 2.0;
+        if half < 10.0 {
+            return *self;
+        }
+        let step = 10f64.powf((half / 2.0).log10().floor());
+        Estimate {
+            value: (self.value / step).round() * step,
+            low: (self.low / step).floor() * step,
+            high: (self.high / step).ceil() * step,
+        }
+    }
+
     pub fn sum(parts: impl IntoIterator<Item = Estimate>) -> Estimate {
         parts.into_iter().fold(Estimate::exact(0.0), |a, b| Estimate {
             value: a.value + b.value,
             low: a.low + b.low,
             high: a.high + b.high,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_keeps_the_interval_and_exact_figures() {
+        let sampled = Estimate {
+            value: 399_124.0,
+            low: 393_012.0,
+            high: 404_987.0,
+        };
+        let want = Estimate {
+            value: 399_000.0,
+            low: 393_000.0,
+            high: 405_000.0,
+        };
+        assert_eq!(sampled.rounded(), want);
+        assert_eq!(Estimate::exact(6_248.0).rounded(), Estimate::exact(6_248.0));
+        let tight = Estimate {
+            value: 90.0,
+            low: 87.0,
+            high: 90.0,
+        };
+        assert_eq!(tight.rounded(), tight);
     }
 }
