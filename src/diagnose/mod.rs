@@ -16,6 +16,7 @@ pub use report::{
 
 use crate::evidence::Evidence;
 use rule::{Verdict, confidence};
+pub use rule::{count, whole};
 use rules::RULES;
 
 /// Runs every rule and weighs the answers.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::cause::{Cause, Side};
 use crate::evidence::{DeadSetting, StateRow, Table};
@@ -89,6 +89,7 @@ pub struct EvidenceItem {
     pub value: Option<f64>,
     pub low: Option<f64>,
     pub high: Option<f64>,
+    #[serde(serialize_with = "or_null")]
     pub unit: &'static str,
 }
 
@@ -123,8 +124,17 @@ pub struct FindingDoc {
     /// Entries of the pile-up that this explains.
     pub entries_explained: Option<f64>,
     /// What would refute it, and whether that was looked for.
+    #[serde(serialize_with = "or_null")]
     pub refutes: String,
     pub confidence: Option<f64>,
     /// False: this version has no rule for it, so `unknown` says nothing either way.
     pub examined: bool,
+}
+
+/// Absent is null: an empty word is none.
+fn or_null<S: Serializer>(text: &(impl AsRef<str> + ?Sized), serializer: S) -> Result<S::Ok, S::Error> {
+    match text.as_ref() {
+        "" => serializer.serialize_none(),
+        text => serializer.serialize_str(text),
+    }
 }

@@ -92,8 +92,8 @@ fn table(snapshot: &Snapshot, look: Option<&TableLook>) -> Table {
         dumped: look.map(|l| l.dumped),
         sampled_of: look.and_then(|l| l.sampled_of),
         source: look.map(|l| l.source.name()),
-        duplicates: look.map_or(0, |l| l.duplicates),
-        malformed: look.map_or(0, |l| l.malformed),
+        duplicates: look.map(|l| l.duplicates),
+        malformed: look.map(|l| l.malformed),
     }
 }
 

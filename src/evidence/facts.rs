@@ -51,8 +51,10 @@ pub struct Table {
     pub sampled_of: Option<u64>,
     /// `ctnetlink`, `procfs` or `pasted`.
     pub source: Option<&'static str>,
-    pub duplicates: u64,
-    pub malformed: u64,
+    /// Met twice and counted once; absent where there was no pass.
+    pub duplicates: Option<u64>,
+    /// Not decodable; absent where there was no pass.
+    pub malformed: Option<u64>,
 }
 
 /// One row of `status`.

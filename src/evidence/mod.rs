@@ -22,4 +22,4 @@ pub use ports::Ports;
 pub use sampling::Sample;
 pub use schedule::longest_gap_secs;
 pub use tap::TapLog;
-pub use top::{Key, Top, TopTable};
+pub use top::{Key, Top, TopTable, Value};

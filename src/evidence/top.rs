@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use foldhash::{HashMap, HashMapExt};
 
+use super::Sample;
 use crate::model::{Flow, TcpState, proto};
 
 /// Distinct keys remembered; later ones go into one row of others.
@@ -91,6 +92,8 @@ pub struct TopTable {
     /// Entries whose key came after the limit of distinct keys.
     pub others: u64,
     pub entries: u64,
+    /// Set by who made the pass, where it was closed early: counts are then of the sample.
+    pub sample: Option<Sample>,
 }
 
 impl Top {
@@ -124,6 +127,7 @@ impl Top {
             rows,
             others: self.others,
             entries,
+            sample: None,
         }
     }
 }
