@@ -53,4 +53,5 @@ pub mod diagnose;
 pub mod evidence;
 pub mod kernel;
 pub mod model;
+pub mod render;
 pub mod wire;

@@ -1,0 +1,274 @@
+//! `diagnose` as text: the answer first, then what to do, then the proof.
+
+use super::figures::{bounds, percent};
+use super::page::Page;
+use super::style::{Paint, Style};
+use super::verdict::{coded, either, gaps_by_remedy, is_elsewhere, list_command, opening, paint, read};
+use crate::diagnose::{
+    Cause, EvidenceItem, FindingDoc, FindingState, Fix, Lean, Report, Side, Trigger, count, whole,
+};
+use crate::evidence::Table;
+use crate::model::Estimate;
+
+pub fn diagnose_text(report: &Report, style: &Style) -> String {
+    let mut page = Page::new(style);
+    let verdict = &report.verdict;
+    opening(&mut page, verdict);
+    if let Some(lean) = &verdict.leans_to {
+        settle(&mut page, lean);
+    }
+    if let Some(trigger) = &verdict.trigger {
+        set_off(&mut page, verdict.cause, trigger);
+    }
+    also_found(&mut page, report);
+    fixes(&mut page, &verdict.fix_first);
+    evidence(&mut page, &verdict.evidence);
+    ruled_out(&mut page, report);
+    not_judged(&mut page, report);
+    dead_settings(&mut page, report);
+    gaps(&mut page, report);
+    looked_at(&mut page, report);
+    next(&mut page, report);
+    page.finish()
+}
+
+fn settle(page: &mut Page, lean: &Lean) {
+    page.heading("This would settle it");
+    page.command("  ", &lean.settle);
+}
+
+fn set_off(page: &mut Page, cause: Cause, trigger: &Trigger) {
+    let who = match cause {
+        Cause::SynRecvHold => "who leaves handshakes unfinished",
+        Cause::TableFull => "who sets it off",
+        _ => "who leaves the SYNs unanswered",
+    };
+    page.heading(&format!("Trigger: {who}"));
+    let at = match trigger.place.as_slice() {
+        [] => String::new(),
+        places => format!(" at {}", places.join(", ")),
+    };
+    let sure = format!("confidence {:.2}", trigger.confidence);
+    let side = trigger.side.name().to_uppercase();
+    let rest = match &trigger.leans_to {
+        Some(lean) => {
+            let causes: Vec<String> = lean.causes.iter().map(|cause| coded(*cause)).collect();
+            format!("{at}, {sure}: leans to {}", either(&causes))
+        }
+        None => format!(": {}{at}, {sure}", coded(trigger.cause)),
+    };
+    page.accent("  ", &side, &rest, paint(trigger.side));
+    page.text("  ", &trigger.because, Paint::Plain);
+    if let Some(lean) = &trigger.leans_to {
+        page.text("  ", "This would settle it:", Paint::Plain);
+        page.command("    ", &lean.settle);
+    }
+}
+
+/// Findings that neither the verdict nor its trigger names.
+fn also_found(page: &mut Page, report: &Report) {
+    let trigger = report.verdict.trigger.as_ref().map(|trigger| trigger.cause);
+    let told = |cause: Cause| cause == report.verdict.cause || Some(cause) == trigger;
+    named(page, report, "Also found", |finding| {
+        finding.state == FindingState::Found && !told(finding.name)
+    });
+}
+
+/// Rules whose facts were not seen. What the verdict leans to is told above.
+fn not_judged(page: &mut Page, report: &Report) {
+    let verdict = &report.verdict;
+    let leans = |cause: Cause| {
+        verdict
+            .leans_to
+            .as_ref()
+            .is_some_and(|lean| lean.causes.contains(&cause))
+    };
+    named(page, report, "Not judged, for want of facts", |finding| {
+        finding.examined && finding.state == FindingState::Unknown && !leans(finding.name)
+    });
+    let without = report.findings.iter().filter(|finding| !finding.examined).count();
+    if without > 0 && matches!(verdict.bottleneck, Side::None | Side::Undecided) {
+        let text = format!("This version has no rule for {without} other causes (--format json names them).");
+        page.gap();
+        page.text("", &text, Paint::Dim);
+    }
+}
+
+fn named(page: &mut Page, report: &Report, heading: &str, wanted: impl Fn(&FindingDoc) -> bool) {
+    let mut some = false;
+    for finding in report.findings.iter().filter(|finding| wanted(finding)) {
+        if !some {
+            page.heading(heading);
+        }
+        some = true;
+        let rest = format!(": {}", finding.because);
+        let colour = match finding.state {
+            FindingState::Found => Paint::Red,
+            _ => Paint::Plain,
+        };
+        page.accent("  ", finding.name.name(), &rest, colour);
+    }
+}
+
+fn fixes(page: &mut Page, fixes: &[Fix]) {
+    if fixes.is_empty() {
+        return;
+    }
+    page.heading("Fix first");
+    for (index, fix) in fixes.iter().enumerate() {
+        page.text(&format!("  {}. ", index + 1), &fix.what, Paint::Plain);
+        if let Some(command) = &fix.command {
+            page.command("     ", command);
+        }
+        page.text("     ", &fix.effect, Paint::Dim);
+    }
+}
+
+/// What rules could not examine is told in a section of its own.
+const NOT_EXAMINED: &str = "not-examined";
+
+fn evidence(page: &mut Page, items: &[EvidenceItem]) {
+    let items = items.iter().filter(|item| item.id != NOT_EXAMINED);
+    let against = items.clone().any(|item| !item.supports);
+    let mut some = false;
+    for item in items {
+        if !some {
+            page.heading(if against {
+                "Evidence (+ for, - against)"
+            } else {
+                "Evidence"
+            });
+        }
+        some = true;
+        page.text(
+            if item.supports { "  + " } else { "  - " },
+            &with_bounds(item),
+            Paint::Plain,
+        );
+    }
+}
+
+/// The text names the figure; the bounds of an estimate stand behind it.
+fn with_bounds(item: &EvidenceItem) -> String {
+    let (Some(value), Some(low), Some(high)) = (item.value, item.low, item.high) else {
+        return item.text.clone();
+    };
+    let figure = Estimate { value, low, high };
+    if figure.is_exact() {
+        return item.text.clone();
+    }
+    let named = count(figure);
+    match item.text.find(&named) {
+        Some(at) => {
+            let (head, tail) = item.text.split_at(at + named.len());
+            format!("{head} {}{tail}", bounds(figure))
+        }
+        None => format!("{} {}", item.text, bounds(figure)),
+    }
+}
+
+fn ruled_out(page: &mut Page, report: &Report) {
+    if report.verdict.ruled_out.is_empty() {
+        return;
+    }
+    page.heading("Ruled out");
+    for out in &report.verdict.ruled_out {
+        page.item(&format!("{}: {}", out.cause.name(), out.because), Paint::Dim);
+    }
+}
+
+fn dead_settings(page: &mut Page, report: &Report) {
+    if report.dead_settings.is_empty() {
+        return;
+    }
+    page.heading("Settings that do nothing, or harm");
+    for dead in &report.dead_settings {
+        let setting = format!("{} = {}", dead.name, dead.value);
+        page.item(&format!("{setting} ({}): {}", dead.file, dead.why), Paint::Plain);
+    }
+}
+
+fn gaps(page: &mut Page, report: &Report) {
+    if report.gaps.is_empty() {
+        return;
+    }
+    page.heading("Could not be seen");
+    for (remedy, missed) in gaps_by_remedy(report) {
+        for (source, reason) in missed {
+            page.item(&format!("{source}: {reason}"), Paint::Plain);
+        }
+        page.text("  -> ", remedy, Paint::Plain);
+    }
+}
+
+fn looked_at(page: &mut Page, report: &Report) {
+    page.heading("Looked at");
+    match &report.table {
+        Some(table) => page.text("  ", &table_figures(table), Paint::Dim),
+        None => page.text("  ", "the table's size is not known", Paint::Dim),
+    }
+    let counters = match (report.window_s > 0.0, report.counters.is_some()) {
+        (true, true) => format!("counters watched for {:.1} s", report.window_s),
+        (true, false) => format!("counters not read, in a window of {:.1} s", report.window_s),
+        (false, true) => {
+            "counters are totals since boot, so rules that need a rise are unknown (--window 2s)".into()
+        }
+        (false, false) => "no counter was watched, so rules that need a rise are unknown".to_string(),
+    };
+    page.text("  ", &counters, Paint::Dim);
+    let host = [
+        report
+            .host
+            .kernel
+            .as_ref()
+            .map(|kernel| format!("kernel {kernel}")),
+        report
+            .host
+            .netns
+            .as_ref()
+            .map(|netns| format!("network namespace {netns}")),
+    ];
+    let host: Vec<String> = host.into_iter().flatten().collect();
+    if !host.is_empty() {
+        page.text("  ", &host.join(", "), Paint::Dim);
+    }
+}
+
+/// `6,258 of 262,144 entries (2.4 % full); read: all 6,248 over ctnetlink`
+fn table_figures(table: &Table) -> String {
+    let size = match (table.count, table.max) {
+        (Some(count), Some(max)) => format!("{} of {} entries", whole(count as f64), whole(max as f64)),
+        (Some(count), None) => format!("{} entries, the limit is not known", whole(count as f64)),
+        (None, Some(max)) => format!(
+            "a limit of {} entries, their count is not known",
+            whole(max as f64)
+        ),
+        (None, None) => "the table's size is not known".to_string(),
+    };
+    let fill = table
+        .fill
+        .map_or(String::new(), |fill| format!(" ({} full)", percent(fill)));
+    format!("{size}{fill}; {}", read(table))
+}
+
+fn next(page: &mut Page, report: &Report) {
+    let verdict = &report.verdict;
+    if verdict.leans_to.is_some() {
+        return; // what would settle it comes first, and is told above
+    }
+    page.heading("Next");
+    if is_elsewhere(report) {
+        page.text("  ", "On the host itself:", Paint::Plain);
+        return page.command("  ", "sudo ctlens diagnose");
+    }
+    let told = |command: &str| {
+        verdict
+            .fix_first
+            .iter()
+            .any(|fix| fix.command.as_deref() == Some(command))
+    };
+    let wanted = [list_command(verdict.cause), Some("ctlens status")];
+    for command in wanted.into_iter().flatten().filter(|command| !told(command)) {
+        page.command("  ", command);
+    }
+}

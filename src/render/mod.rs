@@ -1,0 +1,19 @@
+//! Report in, bytes out: text for people, JSON for programs. Never prints and never looks anything up.
+
+mod columns;
+mod diagnose;
+mod figures;
+mod flow;
+mod json;
+mod page;
+mod status;
+mod style;
+mod top;
+mod verdict;
+
+pub use diagnose::diagnose_text;
+pub use flow::{FLOW_SCHEMA, flow_json, flow_text};
+pub use json::report_json;
+pub use status::status_text;
+pub use style::Style;
+pub use top::{TOP_SCHEMA, top_json, top_text};
