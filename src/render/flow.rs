@@ -43,7 +43,7 @@ pub fn flow_text(flow: &Flow, out: &mut Vec<u8>) {
     if let Some(mark) = flow.mark {
         field_text(out, "mark", mark.into());
     }
-    if let Some(zone) = flow.zone {
+    if let Some(zone) = flow.zone.filter(named_zone) {
         field_text(out, "zone", zone.into());
     }
     if out.last() == Some(&b' ') {
@@ -80,7 +80,7 @@ pub fn flow_json(flow: &Flow, out: &mut Vec<u8>) {
     if let Some(mark) = flow.mark {
         field_json(out, "mark", mark.into());
     }
-    if let Some(zone) = flow.zone {
+    if let Some(zone) = flow.zone.filter(named_zone) {
         field_json(out, "zone", zone.into());
     }
     if let Some(id) = flow.id {
@@ -94,6 +94,11 @@ pub fn flow_json(flow: &Flow, out: &mut Vec<u8>) {
         padded(out, ns % 1_000_000_000, 9);
     }
     out.extend_from_slice(b"}\n");
+}
+
+/// ctnetlink leaves the default zone out (ctnetlink_dump_zone_id) where /proc writes `zone=0`: the same row from both.
+fn named_zone(zone: &u16) -> bool {
+    *zone != 0
 }
 
 /// The fields of a tuple after its addresses, in the words of `conntrack -L`.
