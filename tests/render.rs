@@ -241,7 +241,7 @@ fn the_unprivileged_read_why_there_are_no_rows() {
     assert_in_order(
         &text,
         &[
-            "\nNo rows per state: ctnetlink: not permitted: it needs CAP_NET_ADMIN\n",
+            "\nNo rows per state: ctnetlink needs CAP_NET_ADMIN\n",
             remedy,
             "\nNot seen: tap: not permitted",
             "\nNot seen: 1 more; ctlens diagnose tells all, with remedies\n",

@@ -3,7 +3,9 @@
 use super::figures::{bounds, percent};
 use super::page::Page;
 use super::style::{Paint, Style};
-use super::verdict::{coded, either, gaps_by_remedy, is_elsewhere, list_command, opening, paint, read};
+use super::verdict::{
+    coded, either, gaps_by_remedy, is_elsewhere, list_command, missed, opening, paint, read,
+};
 use crate::diagnose::{
     Cause, EvidenceItem, FindingDoc, FindingState, Fix, Lean, Report, Side, Trigger, count, whole,
 };
@@ -193,9 +195,9 @@ fn gaps(page: &mut Page, report: &Report) {
         return;
     }
     page.heading("Could not be seen");
-    for (remedy, missed) in gaps_by_remedy(report) {
-        for (source, reason) in missed {
-            page.item(&format!("{source}: {reason}"), Paint::Plain);
+    for (remedy, sources) in gaps_by_remedy(report) {
+        for (source, reason) in sources {
+            page.item(&missed(source, reason), Paint::Plain);
         }
         page.text("  -> ", remedy, Paint::Plain);
     }

@@ -1,7 +1,7 @@
 //! Entries as rows that stream: the line of `conntrack -L`, or one JSON object per line; no allocation per row.
 //!
 //! What [`Flow`] does not carry stands in neither: `use=`, `delta-time=`, `secctx=`, `zone-orig=`, `zone-reply=` and the
-//! states of SCTP and DCCP.
+//! states of SCTP and DCCP. IPv6 is written as RFC 5952 has it, IPv4-compatible addresses (`::1.2.3.4`) in hexadecimal.
 
 use std::io::Write;
 use std::net::IpAddr;

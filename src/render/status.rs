@@ -4,7 +4,7 @@ use super::columns::{Align, columns, widest};
 use super::figures::{age, bar, compact, middle, percent, plus_minus, rate};
 use super::page::{Page, WIDTH};
 use super::style::{Paint, Style};
-use super::verdict::{coded, is_elsewhere, opening, read};
+use super::verdict::{coded, is_elsewhere, missed, opening, read};
 use crate::diagnose::{Report, Side, whole};
 use crate::evidence::{StateRow, Table};
 use crate::model::Estimate;
@@ -172,7 +172,7 @@ fn no_rows(page: &mut Page, report: &Report) {
         page.text("", "No rows per state: the entries were not read.", Paint::Yellow);
     }
     for gap in because {
-        let text = format!("No rows per state: {}: {}", gap.source, gap.reason);
+        let text = format!("No rows per state: {}", missed(&gap.source, &gap.reason));
         page.text("", &text, Paint::Yellow);
         page.text("  -> ", &gap.remedy, Paint::Plain);
     }
@@ -241,11 +241,7 @@ fn gaps(page: &mut Page, report: &Report) {
     }
     page.gap();
     for gap in gaps.iter().take(MAX_GAPS) {
-        page.text(
-            "Not seen: ",
-            &format!("{}: {}", gap.source, gap.reason),
-            Paint::Dim,
-        );
+        page.text("Not seen: ", &missed(&gap.source, &gap.reason), Paint::Dim);
     }
     if gaps.len() > MAX_GAPS {
         let more = gaps.len() - MAX_GAPS;

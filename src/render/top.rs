@@ -68,22 +68,22 @@ fn footer(page: &mut Page, table: &TopTable, limit: usize) {
     let left = table.rows.get(limit..).unwrap_or(&[]);
     let others: u64 = left.iter().map(|row| row.1).sum();
     page.gap();
-    let capped = if table.others > 0 { "at least " } else { "" };
+    let at_least = if table.others > 0 { "at least " } else { "" };
     let looked = if sampled_of(table).is_some() {
         " in the sample"
     } else {
         ""
     };
     let mut text = format!(
-        "{} entries{looked}, {capped}{} different keys",
-        whole(table.entries as f64),
-        whole(table.rows.len() as f64)
+        "{}{looked}, {at_least}{}",
+        counted_as(table.entries, "entry", "entries"),
+        counted_as(table.rows.len() as u64, "key", "different keys")
     );
     if !left.is_empty() {
         text.push_str(&format!(
-            "; not shown: {} keys with {} entries",
-            whole(left.len() as f64),
-            whole(others as f64)
+            "; not shown: {} with {}",
+            counted_as(left.len() as u64, "key", "keys"),
+            counted_as(others, "entry", "entries")
         ));
     }
     if table.others > 0 {
@@ -103,6 +103,10 @@ fn footer(page: &mut Page, table: &TopTable, limit: usize) {
         );
         page.text("", &text, Paint::Yellow);
     }
+}
+
+fn counted_as(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", whole(n as f64), if n == 1 { one } else { many })
 }
 
 /// Schema `ctlens.top/1`: `rows` hold a member per key, `entries` and `share`. In a sample a row's `entries` are

@@ -73,7 +73,16 @@ pub fn list_command(cause: Cause) -> Option<&'static str> {
     }
 }
 
-/// What an unprivileged or partial look could not see, in a few words each: the sources by remedy.
+/// `tap: not permitted`; a reason that begins with its source stands alone.
+pub fn missed(source: &str, reason: &str) -> String {
+    if reason.starts_with(source) {
+        reason.to_string()
+    } else {
+        format!("{source}: {reason}")
+    }
+}
+
+/// Gaps in their order, those that one remedy heals together.
 pub fn gaps_by_remedy(report: &Report) -> Vec<(&str, Vec<(&str, &str)>)> {
     let mut out: Vec<(&str, Vec<(&str, &str)>)> = Vec::new();
     for gap in &report.gaps {

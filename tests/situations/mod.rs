@@ -354,7 +354,7 @@ pub fn unprivileged() -> Evidence {
     });
     out.sockets = Some([("SYN_SENT".to_string(), 92)].into());
     out.gaps = vec![
-        Gap::new("ctnetlink", "not permitted: it needs CAP_NET_ADMIN", ADMIN),
+        Gap::new("ctnetlink", "ctnetlink needs CAP_NET_ADMIN", ADMIN),
         Gap::new("tap", "not permitted: it needs CAP_NET_RAW", ADMIN),
         Gap::new("cttimeout", "not permitted: it needs CAP_NET_ADMIN", ADMIN),
         Gap::new("/proc/slabinfo", "Permission denied", "run as root"),
