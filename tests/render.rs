@@ -7,8 +7,16 @@ use ctlens::evidence::{Evidence, StateRow};
 use ctlens::model::Estimate;
 use ctlens::render::{Style, diagnose_text, report_json, status_text};
 
-const PLAIN: Style = Style { colour: false };
-const COLOURED: Style = Style { colour: true };
+const PLAIN: Style = Style {
+    colour: false,
+    again: String::new(),
+    inside: String::new(),
+};
+const COLOURED: Style = Style {
+    colour: true,
+    again: String::new(),
+    inside: String::new(),
+};
 
 type Text = fn(&Report, &Style) -> String;
 const TEXTS: [(&str, Text); 2] = [("diagnose", diagnose_text), ("status", status_text)];

@@ -190,7 +190,7 @@ pub struct ListArgs {
     /// Count by these instead: src, dst, sport, dport, proto, state, zone, mark, joined by `:`
     #[arg(long, value_name = "KEYS", value_parser = keys)]
     pub top: Option<Keys>,
-    /// At most so many rows
+    /// At most so many rows (with --top: 20 unless given)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// Dump over ctnetlink even where that may stall packets for more than 5 ms

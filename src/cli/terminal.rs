@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use super::args::{CommonArgs, When};
 use super::look::Note;
+use crate::kernel::Netns;
+use crate::render::Style;
 
 /// What is buffered of a stream of rows.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -104,9 +106,9 @@ impl Drop for Progress {
     }
 }
 
-/// Whether to colour: only where a person reads, unless told otherwise. <https://no-color.org>
-pub fn coloured(common: &CommonArgs) -> bool {
-    match common.colour {
+/// Colour only where a person reads, unless told otherwise. <https://no-color.org>
+pub fn style(common: &CommonArgs) -> Style {
+    let colour = match common.colour {
         When::Always => true,
         When::Never => false,
         When::Auto => {
@@ -114,5 +116,15 @@ pub fn coloured(common: &CommonArgs) -> bool {
             let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
             io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
         }
+    };
+    let (again, inside) = match (&common.netns, &common.from) {
+        (Some(netns), _) => (format!("--netns {netns}"), Netns::parse(netns).entered_by()),
+        (None, Some(from)) => (format!("--from {from}"), String::new()),
+        (None, None) => (String::new(), String::new()),
+    };
+    Style {
+        colour,
+        again,
+        inside,
     }
 }

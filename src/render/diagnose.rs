@@ -271,6 +271,6 @@ fn next(page: &mut Page, report: &Report) {
     };
     let wanted = [list_command(verdict.cause), Some("ctlens status")];
     for command in wanted.into_iter().flatten().filter(|command| !told(command)) {
-        page.command("  ", command);
+        page.again("  ", command);
     }
 }

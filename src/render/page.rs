@@ -17,7 +17,7 @@ impl Page {
     pub fn new(style: &Style) -> Page {
         Page {
             out: String::new(),
-            style: *style,
+            style: style.clone(),
         }
     }
 
@@ -66,8 +66,18 @@ impl Page {
         }
     }
 
-    /// A command on a line of its own, whatever its length, so that it can be copied; a comment at its end goes below.
+    /// A command for the host that was looked at.
     pub fn command(&mut self, indent: &str, command: &str) {
+        self.copyable(indent, &self.style.on_host(command));
+    }
+
+    /// A command of ctlens' own that looks at the same source again.
+    pub fn again(&mut self, indent: &str, command: &str) {
+        self.copyable(indent, &self.style.looking_again(command));
+    }
+
+    /// On a line of its own, whatever its length, so that it can be copied; a comment at its end goes below.
+    fn copyable(&mut self, indent: &str, command: &str) {
         let command = ascii(command);
         let (command, comment) = match command.split_once("   # ") {
             Some((command, comment)) => (command, Some(comment)),

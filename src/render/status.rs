@@ -40,13 +40,12 @@ pub fn status_text(report: &Report, style: &Style) -> String {
     counters(&mut page, report);
     gaps(&mut page, report);
     page.gap();
-    let command = match (&report.verdict.leans_to, report.verdict.bottleneck) {
-        (Some(lean), _) => &lean.settle,
-        _ if is_elsewhere(report) => "sudo ctlens diagnose   # on the host itself",
-        (_, Side::None) => "ctlens list --top dst:dport",
-        _ => "ctlens diagnose",
-    };
-    page.command("Next: ", command);
+    match (&report.verdict.leans_to, report.verdict.bottleneck) {
+        (Some(lean), _) => page.command("Next: ", &lean.settle),
+        _ if is_elsewhere(report) => page.command("Next: ", "sudo ctlens diagnose   # on the host itself"),
+        (_, Side::None) => page.again("Next: ", "ctlens list --top dst:dport"),
+        _ => page.again("Next: ", "ctlens diagnose"),
+    }
     page.finish()
 }
 

@@ -1,10 +1,18 @@
-//! Colours: the only place that knows escape codes.
+//! How text is dressed: colours (the only place that knows escape codes), and commands that reach the right namespace.
 
 /// How text for people is dressed; what it says is the same either way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Style {
     pub colour: bool,
+    /// Options that point ctlens at the same source again: `--netns edge`, `--from FILE`.
+    pub again: String,
+    /// What runs a command where was looked: `ip netns exec edge`.
+    pub inside: String,
 }
+
+/// Settings that only the initial namespace may write.
+const GLOBAL: [&str; 2] = ["nf_conntrack_max", "nf_conntrack_buckets"];
+const COMMENT: &str = "   # ";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
@@ -20,6 +28,29 @@ pub enum Paint {
 }
 
 impl Style {
+    /// A command for the host that was looked at, as it is typed outside its namespace.
+    pub fn on_host(&self, command: &str) -> String {
+        if self.inside.is_empty() || GLOBAL.iter().any(|name| command.contains(name)) {
+            command.to_string()
+        } else if is_own(command) {
+            self.looking_again(command)
+        } else {
+            format!("{} {command}", self.inside)
+        }
+    }
+
+    /// A command of ctlens' own that looks at the same source.
+    pub fn looking_again(&self, command: &str) -> String {
+        if self.again.is_empty() || !is_own(command) {
+            return command.to_string();
+        }
+        let (command, comment) = match command.split_once(COMMENT) {
+            Some((command, comment)) => (command, format!("{COMMENT}{comment}")),
+            None => (command, String::new()),
+        };
+        format!("{command} {}{comment}", self.again)
+    }
+
     pub fn paint(&self, paint: Paint, text: &str) -> String {
         // Select Graphic Rendition, ECMA-48.
         let code = match paint {
@@ -31,5 +62,35 @@ impl Style {
             Paint::Dim => "2",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+fn is_own(command: &str) -> bool {
+    command.starts_with("ctlens ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_reach_the_namespace_that_was_looked_at() {
+        let style = Style {
+            again: "--netns edge".to_string(),
+            inside: "ip netns exec edge".to_string(),
+            ..Style::default()
+        };
+        assert_eq!(style.on_host("ss -ltnp"), "ip netns exec edge ss -ltnp");
+        assert_eq!(
+            style.on_host("ctlens diagnose --tap 12s"),
+            "ctlens diagnose --tap 12s --netns edge"
+        );
+        let global = "sysctl -w net.netfilter.nf_conntrack_max=9";
+        assert_eq!(style.on_host(global), global);
+        assert_eq!(
+            style.looking_again("ctlens status   # x"),
+            "ctlens status --netns edge   # x"
+        );
+        assert_eq!(Style::default().on_host("ss -ltnp"), "ss -ltnp");
     }
 }

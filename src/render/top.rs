@@ -182,7 +182,11 @@ mod tests {
     use crate::evidence::{Sample, Top};
     use crate::model::Flow;
 
-    const PLAIN: Style = Style { colour: false };
+    const PLAIN: Style = Style {
+        colour: false,
+        again: String::new(),
+        inside: String::new(),
+    };
 
     fn top(keys: &[Key]) -> TopTable {
         let mut top = Top::new(keys.to_vec());

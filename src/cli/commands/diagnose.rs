@@ -4,15 +4,14 @@ use super::super::Outcome;
 use super::super::args::{DiagnoseArgs, ReadArgs, WatchArgs};
 use super::super::look::{Ask, Tap};
 use super::report;
+use crate::render;
 
 /// The tap's length where nobody asked for one.
 const TAP_SECS: f64 = 3.0;
 
 pub fn diagnose(args: &DiagnoseArgs) -> anyhow::Result<Outcome> {
     let evidence = report::evidence(&args.common, &ask(&args.read, &args.watch))?;
-    report::print(&args.common, &evidence, |report| {
-        serde_json::to_string_pretty(report).unwrap_or_default()
-    })
+    report::print(&args.common, &evidence, render::diagnose_text)
 }
 
 /// What a diagnosis looks at; `record` writes the same.

@@ -5,19 +5,22 @@ use std::ops::ControlFlow;
 use anyhow::Context;
 
 use super::super::Outcome;
-use super::super::args::ListArgs;
+use super::super::args::{Format, ListArgs};
 use super::super::door::Door;
 use super::super::look::{CannotLook, Note, Notes, present};
 use super::super::terminal::{self, Progress, Rows};
 use crate::collect::{self, FlowFilter, How, Plan, Presence, Tracking, Wish};
-use crate::evidence::Top;
+use crate::evidence::{Sample, Top};
 use crate::kernel::Kernel;
 use crate::model::{Flow, Gap, Snapshot, TableLook};
+use crate::render;
 
 /// Smaller tables are read whole without asking whether the kernel could leave something out.
 const PROBE_ABOVE: u64 = 20_000;
 /// Entries of the early-closed sample that tells how much a filter matches.
 const PROBE_ENTRIES: u64 = 5_000;
+/// Rows of --top where no --limit is given.
+const TOP_ROWS: usize = 20;
 
 pub fn list(args: &ListArgs) -> anyhow::Result<Outcome> {
     let mut progress = Progress::new(args.common.verbose);
@@ -82,25 +85,36 @@ fn print(args: &ListArgs, pass: &mut dyn FnMut(&mut Matching<'_>) -> Passed) -> 
             top.add(flow);
             ControlFlow::Continue(())
         });
-        if passed.is_ok() {
-            terminal::print(&format!("{:?}\n", top.finish()))?;
+        if let Ok((look, _)) = &passed {
+            let mut table = top.finish();
+            table.sample = look.sampled_of.map(|of| Sample {
+                looked_at: look.dumped,
+                of: Some(of),
+            });
+            let rows = args.limit.map_or(TOP_ROWS, |limit| limit as usize);
+            terminal::print(&match args.common.format {
+                Format::Text => render::top_text(&table, rows, &terminal::style(&args.common)),
+                Format::Json => render::top_json(&table, rows),
+            })?;
         }
         return Ok(passed);
     }
     let (mut rows, mut left, mut written) = (Rows::new(), args.limit.unwrap_or(u64::MAX), Ok(()));
-    let passed = pass(
-        &mut |flow| match rows.write(|row| row.extend(format!("{flow:?}\n").as_bytes())) {
-            Ok(true) if left > 1 => {
-                left -= 1;
-                ControlFlow::Continue(())
-            }
-            Ok(_) => ControlFlow::Break(()),
-            Err(error) => {
-                written = Err(error);
-                ControlFlow::Break(())
-            }
-        },
-    );
+    let write = match args.common.format {
+        Format::Text => render::flow_text,
+        Format::Json => render::flow_json,
+    };
+    let passed = pass(&mut |flow| match rows.write(|row| write(flow, row)) {
+        Ok(true) if left > 1 => {
+            left -= 1;
+            ControlFlow::Continue(())
+        }
+        Ok(_) => ControlFlow::Break(()),
+        Err(error) => {
+            written = Err(error);
+            ControlFlow::Break(())
+        }
+    });
     written
         .and_then(|()| rows.finish())
         .context("writing the entries")?;

@@ -8,6 +8,7 @@ use super::super::terminal::{self, Progress};
 use crate::collect::Wish;
 use crate::diagnose::{self, Cause, Report};
 use crate::evidence::Evidence;
+use crate::render::{self, Style};
 
 pub fn wish(read: &ReadArgs) -> Wish {
     Wish {
@@ -31,15 +32,15 @@ pub fn evidence(common: &CommonArgs, ask: &Ask) -> anyhow::Result<Evidence> {
 pub fn print(
     common: &CommonArgs,
     evidence: &Evidence,
-    text: impl Fn(&Report) -> String,
+    text: fn(&Report, &Style) -> String,
 ) -> anyhow::Result<Outcome> {
     let report = diagnose::diagnose(evidence);
     if let Some(line) = partial(evidence) {
         terminal::note(&line);
     }
     terminal::print(&match common.format {
-        Format::Json => serde_json::to_string_pretty(&report)? + "\n",
-        Format::Text => text(&report),
+        Format::Json => render::report_json(&report),
+        Format::Text => text(&report, &terminal::style(common)),
     })?;
     Ok(outcome(evidence, report.verdict.cause))
 }

@@ -4,6 +4,7 @@ use super::super::Outcome;
 use super::super::args::StatusArgs;
 use super::super::look::{Ask, Tap};
 use super::report;
+use crate::render;
 
 pub fn status(args: &StatusArgs) -> anyhow::Result<Outcome> {
     let window_secs = args.window.as_secs_f64();
@@ -18,7 +19,5 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<Outcome> {
         wish: report::wish(&args.read),
     };
     let evidence = report::evidence(&args.common, &ask)?;
-    report::print(&args.common, &evidence, |report| {
-        serde_json::to_string_pretty(report).unwrap_or_default()
-    })
+    report::print(&args.common, &evidence, render::status_text)
 }

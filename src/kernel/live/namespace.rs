@@ -47,6 +47,14 @@ impl Netns {
         }
     }
 
+    /// What a shell puts before a command to run it there.
+    pub fn entered_by(&self) -> String {
+        match self.path.strip_prefix(NAMED) {
+            Ok(name) => format!("ip netns exec {}", name.display()),
+            Err(_) => format!("nsenter --net={}", self.path.display()),
+        }
+    }
+
     /// Moves the calling thread there.
     pub(super) fn enter(&self) -> Result<(), OpenError> {
         let file = File::open(&self.path).map_err(|error| self.explain(error))?;
@@ -100,6 +108,8 @@ mod tests {
     fn names_numbers_and_paths() {
         assert_eq!(Netns::parse("edge").path, PathBuf::from("/run/netns/edge"));
         assert_eq!(Netns::parse("42").path, PathBuf::from("/proc/42/ns/net"));
+        assert_eq!(Netns::parse("edge").entered_by(), "ip netns exec edge");
+        assert_eq!(Netns::parse("42").entered_by(), "nsenter --net=/proc/42/ns/net");
         assert_eq!(
             Netns::parse("/proc/self/ns/net").path,
             PathBuf::from("/proc/self/ns/net")
