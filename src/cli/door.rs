@@ -1,7 +1,5 @@
 //! Which door the command goes through: the live kernel, the same with a recording beside it, or a recording alone.
 
-use anyhow::Context;
-
 use super::args::CommonArgs;
 use crate::kernel::{Kernel, Live, Netns};
 
@@ -13,7 +11,7 @@ pub struct Door {
 impl Door {
     pub fn open(common: &CommonArgs) -> anyhow::Result<Door> {
         let netns = common.netns.as_deref().map(Netns::parse);
-        let live = Live::open(netns.as_ref()).context("opening the live kernel")?;
+        let live = Live::open(netns.as_ref())?;
         Ok(Door {
             kernel: Box::new(live),
         })
