@@ -11,7 +11,8 @@ use super::{RecordingError, Tag, plain};
 use crate::kernel::Errno;
 use crate::model::Moment;
 
-/// Reading stops where the index would need more. A look takes some 30 KB of it, whatever the table's size.
+/// Reading stops where the index would need more. A look makes some hundred entries, and two per process where
+/// sockets' owners are looked for; the table adds none.
 const MAX_INDEX_BYTES: usize = 256 << 20;
 /// What an entry takes beside its key.
 const ENTRY_BYTES: usize = 96;
