@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use ctlens::collect::{self, Needs, Presence, Tracking, Wish};
@@ -111,7 +111,13 @@ fn look(kernel: &mut dyn Kernel) -> (u64, usize) {
         ..Wish::default()
     };
     let plan = collect::plan(&snapshot.limits, &wish, presence.net_admin, presence.root_files);
-    let (table, _) = collect::pass(kernel, &plan, &snapshot.limits, &mut |_| {}).expect("a table");
+    let (table, _) = collect::pass(
+        kernel,
+        &plan,
+        &snapshot.limits,
+        &mut |_| ControlFlow::Continue(()),
+    )
+    .expect("a table");
     let mut inodes = std::collections::BTreeSet::new();
     collect::sockets(kernel, &presence, &SocketState::ALL, &mut |socket| {
         inodes.insert(socket.inode);
@@ -204,14 +210,13 @@ fn inside() {
         )
     };
     let held: Vec<_> = (0..CONNECTIONS).map(|_| pair()).collect();
-    let stop = AtomicBool::new(false);
+    let (stop, stopped) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         // Something for the tap to hear.
-        scope.spawn(|| {
+        scope.spawn(move || {
             for _ in 0..MOST_CONNECTIONS {
                 drop(pair());
-                std::thread::sleep(PACE);
-                if stop.load(Ordering::Relaxed) {
+                if stopped.recv_timeout(PACE) != Err(RecvTimeoutError::Timeout) {
                     break;
                 }
             }
@@ -224,7 +229,7 @@ fn inside() {
             fs::write(dir.join(name).with_extension("seen"), witness.seen).expect("kept");
             println!("{name}: {:?}", record.finish().expect("finishes"));
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stop);
     });
     drop(held);
 }
