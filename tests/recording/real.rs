@@ -125,7 +125,8 @@ fn look(kernel: &mut dyn Kernel) -> (u64, usize) {
     .expect("sockets");
     inodes.remove(&0); // TIME_WAIT has none
     let owners = collect::owners(kernel, &inodes);
-    assert_eq!(owners.len(), inodes.len());
+    // Those that come and go may be gone by now.
+    assert!(owners.len() >= CONNECTIONS, "{owners:?}");
     let _ = kernel.read_file("/no/such/file");
     kernel.now();
     (table.dumped, segments)
