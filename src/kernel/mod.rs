@@ -6,9 +6,17 @@ use crate::model::Moment;
 
 mod errno;
 mod live;
+mod record;
+mod recording;
+mod replay;
+mod script;
 
 pub use errno::Errno;
 pub use live::{Live, Netns, OpenError};
+pub use record::Record;
+pub use recording::{RecordingError, Written, is_recording};
+pub use replay::Replay;
+pub use script::Script;
 
 /// The netlink family that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

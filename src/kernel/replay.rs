@@ -1,0 +1,206 @@
+//! Answers from a recording: the same calls get the same bytes, other calls get what was recorded nearest.
+//!
+//! A cursor stands on the call that was answered last. A call is answered by the first recorded answer to the like
+//! behind the cursor, or where there is none, by the last one before it; the cursor then moves there, so that the
+//! clock goes with the data.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::recording::{
+    Block, Blocks, Index, MAX_CONTENT_BYTES, Note, RecordingError, Span, SpanId, Tag, read, request_key,
+    source_kind,
+};
+use super::{Errno, Job, Kernel, Source};
+use crate::model::Moment;
+
+pub struct Replay {
+    index: Index,
+    blocks: Blocks,
+    cursor: u64,
+}
+
+impl Replay {
+    /// Reads the whole file once to learn where each answer lies.
+    pub fn open(path: &Path) -> Result<Replay, RecordingError> {
+        let (index, blocks) = read(path)?;
+        Ok(Replay {
+            index,
+            blocks,
+            cursor: 0,
+        })
+    }
+
+    /// Where the recording is not whole: a sentence that says at which byte, and how much was read.
+    pub fn cut(&self) -> Option<String> {
+        self.index.cut.clone()
+    }
+
+    /// The command and options that recorded it.
+    pub fn about(&self) -> &str {
+        &self.index.options
+    }
+
+    /// What wrote it: name and version.
+    pub fn tool(&self) -> &str {
+        &self.index.tool
+    }
+
+    fn nearest_span(&self, ids: Option<&Vec<SpanId>>) -> Option<Span> {
+        let spans = &self.index.spans;
+        nearest(ids?, self.cursor, |id| spans[*id].start).map(|id| spans[*id])
+    }
+
+    /// The content of the file or directory at `start`.
+    fn content(&mut self, start: u64) -> Result<Vec<u8>, Errno> {
+        self.cursor = start;
+        self.blocks.seek(start).map_err(|_| Errno::CUT_SHORT)?;
+        let (expected, mut content) = match self.blocks.next() {
+            Ok(Block::Note(Note::File { errno, bytes, .. } | Note::Dir { errno, bytes, .. }, body)) => {
+                if let Some(number) = errno {
+                    return Err(Errno(number));
+                }
+                (bytes, body.to_vec())
+            }
+            _ => return Err(Errno::CUT_SHORT),
+        };
+        if expected > MAX_CONTENT_BYTES {
+            return Err(Errno::TOO_LARGE);
+        }
+        while (content.len() as u64) < expected {
+            match self.blocks.next() {
+                Ok(Block::Note(Note::More, part)) if !part.is_empty() => content.extend_from_slice(part),
+                _ => return Err(Errno::CUT_SHORT),
+            }
+        }
+        Ok(content)
+    }
+
+    fn answer(&mut self, job: &mut Job<'_>) -> Result<(), Errno> {
+        let requests = std::iter::once(&job.request).chain(&job.wider);
+        let mut keys = requests.map(|request| request_key(job.channel, request));
+        let found = keys.find_map(|key| self.nearest_span(self.index.answers.get(&key)));
+        let span = found.ok_or(Errno::NOT_RECORDED)?;
+        self.cursor = span.start;
+        let enough = self.blocks.each(span, |block| match block {
+            Block::Datagram {
+                tag,
+                outgoing: false,
+                bytes,
+                ..
+            } if tag == Some(span.tag) => (job.sink)(bytes),
+            _ => ControlFlow::Continue(()),
+        });
+        match (enough, span.outcome) {
+            (ControlFlow::Break(()), _) => Ok(()),
+            (ControlFlow::Continue(()), Some(Err(errno))) => Err(errno),
+            (ControlFlow::Continue(()), _) => Err(Errno::CUT_SHORT),
+        }
+    }
+}
+
+impl Kernel for Replay {
+    fn now(&mut self) -> Moment {
+        let moments = &self.index.moments;
+        match nearest(moments, self.cursor, |(start, _)| *start) {
+            Some((start, moment)) => {
+                self.cursor = self.cursor.max(*start);
+                *moment
+            }
+            None => Moment::default(),
+        }
+    }
+
+    fn read_file(&mut self, path: &str) -> Result<Vec<u8>, Errno> {
+        let starts = self.index.files.get(path).ok_or(Errno::NOT_RECORDED)?;
+        let start = nearest(starts, self.cursor, |start| *start).ok_or(Errno::NOT_RECORDED)?;
+        self.content(*start)
+    }
+
+    fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno> {
+        let listings = self.index.dirs.get(path).ok_or(Errno::NOT_RECORDED)?;
+        let pick = |fits: &dyn Fn(&str) -> bool| {
+            let starts: Vec<u64> = listings
+                .iter()
+                .filter(|(_, of)| fits(of))
+                .map(|(start, _)| *start)
+                .collect();
+            nearest(&starts, self.cursor, |start| *start).copied()
+        };
+        // Each line that contains `part` contains what is part of it.
+        let start = pick(&|of| of == part).or_else(|| pick(&|of| part.contains(of)));
+        let content = self.content(start.ok_or(Errno::NOT_RECORDED)?)?;
+        let lines = content.split_inclusive(|byte| *byte == b'\n');
+        Ok(lines
+            .filter(|line| contains(line, part.as_bytes()))
+            .flatten()
+            .copied()
+            .collect())
+    }
+
+    fn request(&mut self, jobs: &mut [Job<'_>]) {
+        for job in jobs {
+            job.result = self.answer(job);
+        }
+    }
+
+    fn listen(
+        &mut self,
+        sources: &[Source],
+        _deadline: Moment,
+        each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
+    ) -> Result<u64, Errno> {
+        let kinds: Vec<String> = sources
+            .iter()
+            .map(|source| source_kind(source).to_string())
+            .collect();
+        let span = match self.nearest_span(self.index.listens.get(&kinds)) {
+            Some(span) => span,
+            None if sources.is_empty() => return Ok(0),
+            None => return Err(Errno::NOT_RECORDED),
+        };
+        self.cursor = span.start;
+        let _ = self.blocks.each(span, |block| match block {
+            Block::Tapped {
+                tag: Some(Tag { call, part }),
+                bytes,
+            } if call == span.tag.call && (part as usize) < sources.len() => each(part as usize, bytes),
+            _ => ControlFlow::Continue(()),
+        });
+        // How many were lost is known at the end of the call only.
+        span.outcome.unwrap_or(Err(Errno::CUT_SHORT))
+    }
+}
+
+/// The first behind the cursor, or the last before it.
+fn nearest<T>(items: &[T], cursor: u64, start: impl Fn(&T) -> u64) -> Option<&T> {
+    let behind = items.partition_point(|item| start(item) <= cursor);
+    items.get(behind).or(items.last())
+}
+
+fn contains(line: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || line.windows(part.len()).any(|window| window == part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_behind_else_the_last_before() {
+        let starts = [10, 20, 30];
+        let near = |cursor| nearest(&starts, cursor, |start| *start).copied();
+        assert_eq!(
+            [0, 10, 19, 29].map(near),
+            [Some(10), Some(20), Some(20), Some(30)]
+        );
+        assert_eq!([30, 99].map(near), [Some(30), Some(30)]);
+        assert_eq!(nearest::<u64>(&[], 5, |start| *start), None);
+    }
+
+    #[test]
+    fn lines_by_their_part() {
+        assert!(contains(b"net -> net:[1]\n", b"net -> ") && contains(b"", b"") && contains(b"a\n", b"\n"));
+        assert!(!contains(b"ab", b"abc") && !contains(b"", b"x"));
+    }
+}

@@ -1,0 +1,168 @@
+//! Other calls get what was recorded nearest, and never more than was recorded.
+
+use ctlens::kernel::{Channel, Errno, Kernel};
+use ctlens::model::Moment;
+
+use crate::fake::{
+    Call, OVERRUN, Place, Question, REFUSED, WHOLE, ask, make, question, record, replay, request, tap,
+};
+
+fn whole(stop_after: Option<usize>) -> Call {
+    Call::Request(vec![Question {
+        stop_after,
+        ..question(WHOLE)
+    }])
+}
+
+#[test]
+fn a_call_finds_the_next_answer_and_takes_the_clock_along() {
+    let place = Place::new();
+    let calls = [
+        Call::Now,        // 1
+        Call::File("/a"), // 2
+        Call::Now,        // 3
+        Call::File("/a"), // 4
+        Call::Now,        // 5
+        Call::File("/b"), // 6
+        Call::Now,        // 7
+    ];
+    record(&place.file("r.pcapng"), &calls);
+    let mut replay = replay(&place.file("r.pcapng"));
+    let secs = |moment: Moment| moment.mono_ns / 1_000_000_007;
+    assert_eq!(replay.read_file("/b").unwrap(), b"/b 6\n");
+    assert_eq!(secs(replay.now()), 7);
+    // None is left: the last one, again and again.
+    assert_eq!([secs(replay.now()), secs(replay.now())], [7, 7]);
+    // The nearest earlier reading, and the clock that goes with it.
+    assert_eq!(replay.read_file("/a").unwrap(), b"/a 4\n");
+    assert_eq!(secs(replay.now()), 5);
+    assert_eq!(replay.read_file("/a").unwrap(), b"/a 4\n");
+    assert_eq!(secs(replay.now()), 5);
+    assert_eq!(replay.read_file("/c"), Err(Errno::NOT_RECORDED));
+    assert_eq!(secs(replay.now()), 7);
+}
+
+#[test]
+fn sequence_and_port_do_not_matter() {
+    let place = Place::new();
+    let (told, _) = record(&place.file("r.pcapng"), &[whole(None)]);
+    let mut replay = replay(&place.file("r.pcapng"));
+    let mut other = question(WHOLE);
+    other.request = request(WHOLE, 77);
+    other.request[12] = 5;
+    assert_eq!(ask(&mut replay, &[other.clone()]), told[0]);
+    other.channel = Channel::SockDiag;
+    assert_eq!(
+        ask(&mut replay, &[other]),
+        format!("[[]] [Err({:?})]", Errno::NOT_RECORDED)
+    );
+}
+
+#[test]
+fn a_sample_is_cut_short_for_who_wants_more() {
+    let place = Place::new();
+    let (told, _) = record(&place.file("r.pcapng"), &[whole(Some(2))]);
+    let mut replay = replay(&place.file("r.pcapng"));
+    assert_eq!(make(&mut replay, &whole(Some(2))), told[0]);
+    assert!(make(&mut replay, &whole(Some(1))).ends_with("[Ok(())]"));
+    let more = make(&mut replay, &whole(None));
+    assert_eq!(
+        more,
+        told[0].replace("Ok(())", &format!("Err({:?})", Errno::CUT_SHORT))
+    );
+}
+
+#[test]
+fn an_error_is_recorded_like_an_answer() {
+    let place = Place::new();
+    let calls = [
+        Call::Request(vec![question(OVERRUN), question(REFUSED)]),
+        Call::File("/missing"),
+        Call::Dir("/secret", ""),
+    ];
+    record(&place.file("r.pcapng"), &calls);
+    let mut replay = replay(&place.file("r.pcapng"));
+    assert_eq!(
+        ask(&mut replay, &[question(REFUSED)]),
+        format!("[[]] [Err({:?})]", Errno::EPERM)
+    );
+    let broken = ask(&mut replay, &[question(OVERRUN)]);
+    assert!(
+        broken.ends_with(&format!("[Err({:?})]", Errno::ENOBUFS)),
+        "{broken}"
+    );
+    // Who wants no more than came before the error never meets it, as with the kernel itself.
+    let content = Question {
+        stop_after: Some(2),
+        ..question(OVERRUN)
+    };
+    assert!(ask(&mut replay, &[content]).ends_with("[Ok(())]"));
+    assert_eq!(replay.read_file("/missing"), Err(Errno::ENOENT));
+    assert_eq!(replay.read_dir("/secret", ""), Err(Errno::EACCES));
+    // A listing of everything was refused, so a part of it is too.
+    assert_eq!(replay.read_dir("/secret", "x"), Err(Errno::EACCES));
+    assert_eq!(replay.read_dir("/other", ""), Err(Errno::NOT_RECORDED));
+}
+
+#[test]
+fn wider_requests_answer_in_their_order() {
+    let place = Place::new();
+    let calls = [7, 8].map(|kind| Call::Request(vec![question(kind)]));
+    let (told, _) = record(&place.file("r.pcapng"), &calls);
+    let mut replay = replay(&place.file("r.pcapng"));
+    let mut narrow = |kind, wider: &[u8]| {
+        let wider = wider.iter().map(|kind| request(*kind, 3)).collect();
+        ask(
+            &mut replay,
+            &[Question {
+                wider,
+                ..question(kind)
+            }],
+        )
+    };
+    assert_eq!(narrow(9, &[6, 8, 7]), told[1]);
+    assert_eq!(narrow(9, &[6, 7, 8]), told[0]);
+    assert_eq!(narrow(8, &[7]), told[1]);
+    assert!(narrow(9, &[6]).contains(&format!("{:?}", Errno::NOT_RECORDED)));
+}
+
+#[test]
+fn a_wider_listing_answers_by_its_lines() {
+    let place = Place::new();
+    record(
+        &place.file("r.pcapng"),
+        &[Call::Dir("/wide", ""), Call::Dir("/links", "socket")],
+    );
+    let mut replay = replay(&place.file("r.pcapng"));
+    let mut list = |path, part| {
+        replay
+            .read_dir(path, part)
+            .map(|bytes| String::from_utf8(bytes).unwrap())
+    };
+    assert_eq!(list("/wide", "socket:["), Ok("1 -> socket:[11]1\n".into()));
+    assert_eq!(list("/wide", "no such part"), Ok(String::new()));
+    assert_eq!(list("/links", "socket:["), Ok("1 -> socket:[11]2\n".into()));
+    assert_eq!(list("/links", "sock"), Err(Errno::NOT_RECORDED));
+    assert_eq!(list("/links", ""), Err(Errno::NOT_RECORDED));
+}
+
+#[test]
+fn who_listens_hears_the_same_kind_of_source() {
+    let place = Place::new();
+    let (told, _) = record(&place.file("r.pcapng"), &[Call::Listen(true, None)]);
+    let mut replay = replay(&place.file("r.pcapng"));
+    let late = Moment {
+        mono_ns: u64::MAX,
+        real_ns: 0,
+    };
+    let mut got = Vec::new();
+    let lost = replay.listen(&[tap(9), tap(8)], late, &mut |source, packet| {
+        got.push((source, String::from_utf8_lossy(packet).into_owned()));
+        std::ops::ControlFlow::Continue(())
+    });
+    assert_eq!(format!("{got:?} {lost:?}"), told[0]);
+    let mut silent = |sources: &[_]| replay.listen(sources, late, &mut |_, _| panic!("nothing was recorded"));
+    assert_eq!(silent(&[tap(1)]), Err(Errno::NOT_RECORDED));
+    // Waiting needs no recording, and no time.
+    assert_eq!(silent(&[]), Ok(0));
+}
