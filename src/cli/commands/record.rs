@@ -2,7 +2,27 @@
 
 use super::super::Outcome;
 use super::super::args::RecordArgs;
+use super::super::door::Door;
+use super::super::look::look;
+use super::super::terminal::{self, Progress};
+use super::diagnose;
 
 pub fn record(args: &RecordArgs) -> anyhow::Result<Outcome> {
-    anyhow::bail!("recording into {} is not there yet", args.file)
+    let mut progress = Progress::new(args.verbose);
+    let mut door = Door::live(args.netns.as_deref(), Some(&args.file))?;
+    let ask = diagnose::ask(&args.read, &args.watch);
+    let looked = look(door.kernel(), &ask, &mut |text| progress.show(text));
+    progress.clear();
+    let written = door.close()?;
+    if let Some(written) = written {
+        let file = &args.file;
+        terminal::print(&format!(
+            "{file}: {} blocks, {} bytes\nIt holds addresses of this host and its peers: mind whom you send it to.\n\
+             Next: $ ctlens diagnose --from {file}\n",
+            written.blocks, written.bytes
+        ))?;
+    }
+    // What cannot be looked at is recorded all the same: it replays the refusal.
+    looked?;
+    Ok(Outcome::NothingFound)
 }
