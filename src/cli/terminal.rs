@@ -106,8 +106,8 @@ impl Drop for Progress {
     }
 }
 
-/// Colour only where a person reads, unless told otherwise. <https://no-color.org>
-pub fn style(common: &CommonArgs) -> Style {
+/// Colour only where a person reads, unless told otherwise (<https://no-color.org>); commands that reach `netns`.
+pub fn style(common: &CommonArgs, netns: Option<&str>) -> Style {
     let colour = match common.colour {
         When::Always => true,
         When::Never => false,
@@ -117,11 +117,8 @@ pub fn style(common: &CommonArgs) -> Style {
             io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
         }
     };
-    let (again, inside) = match (&common.netns, &common.from) {
-        (Some(netns), _) => (format!("--netns {netns}"), Netns::parse(netns).entered_by()),
-        (None, Some(from)) => (format!("--from {from}"), String::new()),
-        (None, None) => (String::new(), String::new()),
-    };
+    let again = netns.map_or(String::new(), |netns| format!("--netns {netns}"));
+    let inside = netns.map_or(String::new(), |netns| Netns::parse(netns).entered_by());
     Style {
         colour,
         again,

@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Style {
     pub colour: bool,
-    /// Options that point ctlens at the same source again: `--netns edge`, `--from FILE`.
+    /// Options that point ctlens at the same namespace again: `--netns edge`.
     pub again: String,
     /// What runs a command where was looked: `ip netns exec edge`.
     pub inside: String,

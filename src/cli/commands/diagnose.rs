@@ -10,8 +10,8 @@ use crate::render;
 const TAP_SECS: f64 = 3.0;
 
 pub fn diagnose(args: &DiagnoseArgs) -> anyhow::Result<Outcome> {
-    let evidence = report::evidence(&args.common, &ask(&args.read, &args.watch))?;
-    report::print(&args.common, &evidence, render::diagnose_text)
+    let seen = report::evidence(&args.common, &ask(&args.read, &args.watch))?;
+    report::print(&args.common, &seen, render::diagnose_text)
 }
 
 /// What a diagnosis looks at; `record` writes the same.

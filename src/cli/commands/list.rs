@@ -93,7 +93,7 @@ fn print(args: &ListArgs, pass: &mut dyn FnMut(&mut Matching<'_>) -> Passed) -> 
             });
             let rows = args.limit.map_or(TOP_ROWS, |limit| limit as usize);
             terminal::print(&match args.common.format {
-                Format::Text => render::top_text(&table, rows, &terminal::style(&args.common)),
+                Format::Text => render::top_text(&table, rows, &terminal::style(&args.common, None)),
                 Format::Json => render::top_json(&table, rows),
             })?;
         }

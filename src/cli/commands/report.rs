@@ -18,31 +18,42 @@ pub fn wish(read: &ReadArgs) -> Wish {
     }
 }
 
-pub fn evidence(common: &CommonArgs, ask: &Ask) -> anyhow::Result<Evidence> {
+/// What was seen, and in which namespace, as the user named it.
+pub struct Seen {
+    pub evidence: Evidence,
+    pub netns: Option<String>,
+}
+
+pub fn evidence(common: &CommonArgs, ask: &Ask) -> anyhow::Result<Seen> {
     let mut progress = Progress::new(common.verbose);
     let mut door = Door::open(common)?;
+    let netns = door.netns.clone();
     let looked = look(door.kernel(), ask, &mut |text| progress.show(text));
     progress.clear();
     // What was recorded up to a refusal is worth keeping: it replays the refusal.
     door.close()?;
-    Ok(looked?)
+    Ok(Seen {
+        evidence: looked?,
+        netns,
+    })
 }
 
 /// Prints and says how it ended.
 pub fn print(
     common: &CommonArgs,
-    evidence: &Evidence,
+    seen: &Seen,
     text: fn(&Report, &Style) -> String,
 ) -> anyhow::Result<Outcome> {
-    let report = diagnose::diagnose(evidence);
-    if let Some(line) = partial(evidence) {
+    let report = diagnose::diagnose(&seen.evidence);
+    if let Some(line) = partial(&seen.evidence) {
         terminal::note(&line);
     }
+    let style = terminal::style(common, seen.netns.as_deref());
     terminal::print(&match common.format {
         Format::Json => render::report_json(&report),
-        Format::Text => text(&report, &terminal::style(common)),
+        Format::Text => text(&report, &style),
     })?;
-    Ok(outcome(evidence, report.verdict.cause))
+    Ok(outcome(&seen.evidence, report.verdict.cause))
 }
 
 /// Where the table itself was not seen: one line that says so.

@@ -18,6 +18,6 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<Outcome> {
         },
         wish: report::wish(&args.read),
     };
-    let evidence = report::evidence(&args.common, &ask)?;
-    report::print(&args.common, &evidence, render::status_text)
+    let seen = report::evidence(&args.common, &ask)?;
+    report::print(&args.common, &seen, render::status_text)
 }
