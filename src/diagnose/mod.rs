@@ -15,6 +15,7 @@ pub use report::{
 };
 
 use crate::evidence::Evidence;
+use crate::model::Moment;
 use rule::{Verdict, confidence};
 pub use rule::{count, whole};
 use rules::RULES;
@@ -37,6 +38,7 @@ pub fn diagnose(evidence: &Evidence) -> Report {
             kernel: evidence.host.kernel.clone(),
             netns: evidence.host.netns.clone(),
         },
+        taken: evidence.taken.and_then(date),
         window_s: (evidence.window_secs * 1000.0).round() / 1000.0,
         table: evidence.table.clone(),
         states: evidence.states.clone(),
@@ -49,6 +51,11 @@ pub fn diagnose(evidence: &Evidence) -> Report {
         dead_settings: evidence.dead_settings.clone(),
         gaps: gaps.collect(),
     }
+}
+
+fn date(moment: Moment) -> Option<String> {
+    let secs = i64::try_from(moment.real_ns / 1_000_000_000).ok()?;
+    Some(jiff::Timestamp::from_second(secs).ok()?.to_string())
 }
 
 /// What a user may read about a cause; `None` where this version has no rule for it.

@@ -12,6 +12,8 @@ use crate::evidence::{DeadSetting, StateRow, Table};
 pub struct Report {
     pub schema: &'static str,
     pub host: HostDoc,
+    /// When it was looked at, UTC, to the second (RFC 3339); null for pasted text.
+    pub taken: Option<String>,
     /// Seconds the counters were watched; 0 = totals since boot.
     pub window_s: f64,
     pub table: Option<Table>,

@@ -25,6 +25,7 @@ pub fn assemble(readings: Readings) -> Evidence {
     let mut tap = readings.tap;
     let mut out = Evidence {
         host: snapshot.host.clone(),
+        taken: Some(snapshot.taken),
         window_secs: readings.window_secs,
         table: Some(table(snapshot, readings.look.as_ref())),
         settings: snapshot.settings.clone(),

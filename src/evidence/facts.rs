@@ -5,12 +5,14 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::model::{Estimate, Gap, Host, Process, Settings, TcpState, Timeouts};
+use crate::model::{Estimate, Gap, Host, Moment, Process, Settings, TcpState, Timeouts};
 
 /// All that a rule may look at.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     pub host: Host,
+    /// When the window ended; absent for pasted text.
+    pub taken: Option<Moment>,
     /// Seconds between the two readings of the counters; 0 = totals since boot.
     pub window_secs: f64,
     pub table: Option<Table>,

@@ -229,6 +229,7 @@ fn looked_at(page: &mut Page, report: &Report) {
             .netns
             .as_ref()
             .map(|netns| format!("network namespace {netns}")),
+        report.taken.clone(),
     ];
     let host: Vec<String> = host.into_iter().flatten().collect();
     if !host.is_empty() {
