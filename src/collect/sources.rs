@@ -122,26 +122,12 @@ fn number(kernel: &mut dyn Kernel, path: &str) -> Option<u64> {
 }
 
 fn timeouts(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> Timeouts {
-    let mut read = |name: &str| {
-        number(kernel, &format!("/proc/sys/net/netfilter/nf_conntrack_{name}"))
-            .and_then(|n| u32::try_from(n).ok())
-    };
-    let mut out = Timeouts::default();
-    for state in TcpState::ALL {
-        // SYN_SENT2 has no sysctl: only cttimeout knows it.
-        if !matches!(state, TcpState::None | TcpState::SynSent2) {
-            out.tcp[state as usize] = read(&format!("tcp_timeout_{}", state.name().to_lowercase()));
-        }
-    }
-    out.tcp_max_retrans = read("tcp_timeout_max_retrans");
-    out.tcp_unacknowledged = read("tcp_timeout_unacknowledged");
-    out.udp = read("udp_timeout");
-    out.udp_stream = read("udp_timeout_stream");
-    out.icmp = read("icmp_timeout");
-    out.icmpv6 = read("icmpv6_timeout");
-    out.generic = read("generic_timeout");
-    out.gre = read("gre_timeout");
-    out.gre_stream = read("gre_timeout_stream");
+    let mut out = timeouts_by(&mut |name| {
+        number(
+            kernel,
+            &format!("/proc/sys/net/netfilter/nf_conntrack_{name}"),
+        )
+    });
     if out.of_tcp(TcpState::SynSent).is_none() {
         gaps.push(Gap::new(
             "timeouts",
@@ -169,6 +155,28 @@ fn timeouts(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -
             },
         );
     }
+    out
+}
+
+/// By the sysctls' names without `nf_conntrack_`.
+pub fn timeouts_by(read: &mut dyn FnMut(&str) -> Option<u64>) -> Timeouts {
+    let mut read = |name: &str| read(name).and_then(|n| u32::try_from(n).ok());
+    let mut out = Timeouts::default();
+    for state in TcpState::ALL {
+        // SYN_SENT2 has no sysctl: only cttimeout knows it.
+        if !matches!(state, TcpState::None | TcpState::SynSent2) {
+            out.tcp[state as usize] = read(&format!("tcp_timeout_{}", state.name().to_lowercase()));
+        }
+    }
+    out.tcp_max_retrans = read("tcp_timeout_max_retrans");
+    out.tcp_unacknowledged = read("tcp_timeout_unacknowledged");
+    out.udp = read("udp_timeout");
+    out.udp_stream = read("udp_timeout_stream");
+    out.icmp = read("icmp_timeout");
+    out.icmpv6 = read("icmpv6_timeout");
+    out.generic = read("generic_timeout");
+    out.gre = read("gre_timeout");
+    out.gre_stream = read("gre_timeout_stream");
     out
 }
 

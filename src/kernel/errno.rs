@@ -10,6 +10,8 @@ impl Errno {
     pub const EPERM: Errno = Errno(1);
     pub const ENOENT: Errno = Errno(2);
     pub const EACCES: Errno = Errno(13);
+    pub const ENOTDIR: Errno = Errno(20);
+    pub const EISDIR: Errno = Errno(21);
     pub const EINVAL: Errno = Errno(22);
     pub const EOPNOTSUPP: Errno = Errno(95);
     pub const ENOBUFS: Errno = Errno(105);
@@ -32,6 +34,8 @@ impl fmt::Display for Errno {
             Errno::EPERM => "not permitted",
             Errno::ENOENT => "no such file",
             Errno::EACCES => "permission denied",
+            Errno::ENOTDIR => "not a directory",
+            Errno::EISDIR => "a directory",
             Errno::EINVAL => "rejected by the kernel as invalid",
             Errno::EOPNOTSUPP => "not supported by this kernel",
             Errno::ENOBUFS => "receive buffer overrun",

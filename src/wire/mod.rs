@@ -7,6 +7,7 @@ pub mod inet_diag;
 pub mod netlink;
 pub mod nf_tables;
 pub mod packet;
+pub mod paste;
 pub mod procfs;
 pub mod route;
 

@@ -37,7 +37,7 @@ pub fn nf_conntrack_stat(text: &str) -> Result<(Option<u64>, ConntrackStats), Ma
 
 /// Kernels up to 5.9 have `searched` and `delete_list` where newer ones have `clashres` and `chainlength`; `insert`
 /// counts entries made through netlink only.
-fn add(stats: &mut ConntrackStats, name: &str, value: u64) {
+pub(super) fn add(stats: &mut ConntrackStats, name: &str, value: u64) {
     let slot = match name {
         "found" => &mut stats.found,
         "invalid" => &mut stats.invalid,
@@ -51,7 +51,7 @@ fn add(stats: &mut ConntrackStats, name: &str, value: u64) {
         "chainlength" | "chaintoolong" => &mut stats.chaintoolong,
         _ => return,
     };
-    *slot = Some(slot.unwrap_or(0) + value);
+    *slot = Some(slot.unwrap_or(0).saturating_add(value));
 }
 
 /// `conntrack -S`: a line per CPU of `name=value`.
