@@ -44,7 +44,10 @@ mod tests {
     #[test]
     fn legacy_names_have_heirs() {
         for (old, new) in [
-            ("net.ipv4.netfilter.ip_conntrack_max", "net.netfilter.nf_conntrack_max"),
+            (
+                "net.ipv4.netfilter.ip_conntrack_max",
+                "net.netfilter.nf_conntrack_max",
+            ),
             ("net.ipv4.ip_conntrack_max", "net.netfilter.nf_conntrack_max"),
             ("net.nf_conntrack_max", "net.netfilter.nf_conntrack_max"),
             (

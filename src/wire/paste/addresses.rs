@@ -25,7 +25,9 @@ pub fn opens(line: &str) -> bool {
     let index = first.strip_suffix(':').is_some_and(|n| n.parse::<u32>().is_ok());
     let first_of_interface = index && second.ends_with(':') && third.is_some_and(|w| w.starts_with('<'));
     let one_line = index && matches!(third, Some("inet" | "inet6" | "link/ether" | "link/loopback"));
-    let brief = first.parse::<u64>().is_err() && STATES.contains(&second) && third.is_none_or(|w| address(w).is_some());
+    let brief = first.parse::<u64>().is_err()
+        && STATES.contains(&second)
+        && third.is_none_or(|w| address(w).is_some());
     let detail = (DETAILS.contains(&first) || first.starts_with("link/")) && !second.is_empty();
     first_of_interface || one_line || brief || detail
 }

@@ -99,7 +99,10 @@ fn proc_stat(lines: &mut Lines) -> Result<Part, Unread> {
     let (first, header) = lines.next().unwrap_or_default();
     let mut text = format!("{header}\n");
     let mut last = first;
-    let is_row = |line: &str| line.split_whitespace().all(|word| u32::from_str_radix(word, 16).is_ok());
+    let is_row = |line: &str| {
+        line.split_whitespace()
+            .all(|word| u32::from_str_radix(word, 16).is_ok())
+    };
     while let Some((number, line)) = lines.peek().filter(|(_, line)| is_row(line)) {
         lines.next();
         procfs::nf_conntrack_stat(&format!("{header}\n{line}"))
@@ -109,7 +112,10 @@ fn proc_stat(lines: &mut Lines) -> Result<Part, Unread> {
         last = number;
     }
     if last == first {
-        return Err(unread(first, "a header of /proc/net/stat/nf_conntrack without rows"));
+        return Err(unread(
+            first,
+            "a header of /proc/net/stat/nf_conntrack without rows",
+        ));
     }
     let (entries, counted) =
         procfs::nf_conntrack_stat(&text).map_err(|malformed| unread(first, malformed.0))?;
@@ -118,7 +124,11 @@ fn proc_stat(lines: &mut Lines) -> Result<Part, Unread> {
 
 /// `TcpExt: SyncookiesSent …` and then `TcpExt: 0 …`
 fn is_pair(names: &str, values: &str) -> bool {
-    let second = |line: &str| line.split_whitespace().nth(1).map(|word| word.parse::<i64>().is_ok());
+    let second = |line: &str| {
+        line.split_whitespace()
+            .nth(1)
+            .map(|word| word.parse::<i64>().is_ok())
+    };
     let group = |line: &str| line.split_whitespace().next().map(str::to_string);
     group(names) == group(values) && second(names) == Some(false) && second(values) == Some(true)
 }
@@ -135,15 +145,22 @@ fn groups(lines: &mut Lines) -> Result<NetCounters, Unread> {
         }
         *lines = ahead;
         if names.split_whitespace().count() != values.split_whitespace().count() {
-            return Err(unread(number, "a row of counters does not match its names: the line is cut"));
+            return Err(unread(
+                number,
+                "a row of counters does not match its names: the line is cut",
+            ));
         }
-        out.0.extend(procfs::group_counters(&format!("{names}\n{values}")).0);
+        out.0
+            .extend(procfs::group_counters(&format!("{names}\n{values}")).0);
     }
 }
 
 fn is_sockstat(line: &str) -> bool {
     let (group, rest) = line.split_once(':').unwrap_or(("", ""));
-    let known = group == "sockets" || group.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    let known = group == "sockets"
+        || group
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
     !group.is_empty() && known && rest.split_whitespace().count() % 2 == 0
 }
 
@@ -162,7 +179,17 @@ fn sockstat(lines: &mut Lines) -> NetCounters {
 /// `TCP:   51582 (estab 2866, closed 48611, orphaned 2, synrecv 0, timewait 48611/0), ports 35279`: the figures that
 /// /proc/net/sockstat and /proc/net/snmp have too, under their names. SYN_SENT is not among them.
 fn summary(lines: &mut Lines) -> NetCounters {
-    const ROWS: [&str; 9] = ["Total:", "TCP:", "Transport", "*", "RAW", "UDP", "TCP", "INET", "FRAG"];
+    const ROWS: [&str; 9] = [
+        "Total:",
+        "TCP:",
+        "Transport",
+        "*",
+        "RAW",
+        "UDP",
+        "TCP",
+        "INET",
+        "FRAG",
+    ];
     let mut out = NetCounters::default();
     while let Some((_, line)) = lines.peek() {
         let first = line.split_whitespace().next().unwrap_or("");

@@ -60,9 +60,13 @@ fn tool(line: &str) -> Option<Tool> {
 /// What netstat -p says to those who are not root.
 fn is_notice(line: &str) -> bool {
     let line = line.trim_start();
-    ["(Not all processes could be", "will not be shown, you would", "(No info could be read for"]
-        .iter()
-        .any(|start| line.starts_with(start))
+    [
+        "(Not all processes could be",
+        "will not be shown, you would",
+        "(No info could be read for",
+    ]
+    .iter()
+    .any(|start| line.starts_with(start))
 }
 
 const TCP: [&str; 2] = ["tcp", "tcp6"];
@@ -82,7 +86,10 @@ fn is_netstat_row(words: &[&str]) -> bool {
 
 fn is_proc_row(words: &[&str]) -> bool {
     let hex = |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_hexdigit());
-    let endpoint = |w: &str| w.split_once(':').is_some_and(|(a, p)| hex(a) && p.len() == 4 && hex(p));
+    let endpoint = |w: &str| {
+        w.split_once(':')
+            .is_some_and(|(a, p)| hex(a) && p.len() == 4 && hex(p))
+    };
     let index = words.first().and_then(|w| w.strip_suffix(':'));
     index.is_some_and(|n| n.parse::<u64>().is_ok()) && words.get(1).is_some_and(|w| endpoint(w))
 }
@@ -90,14 +97,18 @@ fn is_proc_row(words: &[&str]) -> bool {
 fn is_ss_row(words: &[&str]) -> bool {
     let netid = words.first().is_some_and(|first| NETIDS.contains(first));
     let state = words.get(usize::from(netid)).copied().unwrap_or("");
-    let known = socket_state(state).is_some() || state == "UNCONN" || netid;
-    known && words.len() >= 5 && (words.get(1 + usize::from(netid)).is_some_and(|w| w.parse::<u32>().is_ok()))
+    let known = socket_state(state).is_some() || state == "UNCONN";
+    known
+        && words.len() >= 5
+        && (words
+            .get(1 + usize::from(netid))
+            .is_some_and(|w| w.parse::<u32>().is_ok()))
 }
 
 /// Families that ss lists beside TCP, and TCP.
 const NETIDS: [&str; 18] = [
-    "tcp", "udp", "raw", "nl", "u_str", "u_dgr", "u_seq", "p_raw", "p_dgr", "icmp6", "sctp", "mptcp", "dccp", "v_str",
-    "v_dgr", "tipc", "xdp", "???",
+    "tcp", "udp", "raw", "nl", "u_str", "u_dgr", "u_seq", "p_raw", "p_dgr", "icmp6", "sctp", "mptcp", "dccp",
+    "v_str", "v_dgr", "tipc", "xdp", "???",
 ];
 
 pub fn read(lines: &mut Lines) -> Result<Listing, Unread> {
@@ -177,7 +188,12 @@ impl Reader {
         if self.columns.tool != Some(tool) {
             self.columns = assumed(&words, tool);
         }
-        let proto = self.columns.proto.and_then(|at| words.get(at)).copied().unwrap_or("tcp");
+        let proto = self
+            .columns
+            .proto
+            .and_then(|at| words.get(at))
+            .copied()
+            .unwrap_or("tcp");
         if !TCP.contains(&proto) {
             return Ok(());
         }
@@ -186,7 +202,12 @@ impl Reader {
 
     fn socket(&mut self, number: usize, line: &str, words: &[&str]) -> Result<(), Unread> {
         let columns = self.columns;
-        let word = |at: usize| words.get(at).copied().ok_or_else(|| unread(number, "a socket's row is cut"));
+        let word = |at: usize| {
+            words
+                .get(at)
+                .copied()
+                .ok_or_else(|| unread(number, "a socket's row is cut"))
+        };
         let figure = |at: usize| {
             word(at)?
                 .parse::<u32>()
@@ -208,7 +229,9 @@ impl Reader {
         let socket = Socket {
             state,
             tuple: tuple.unwrap_or_default(),
-            uid: optional(columns.user).and_then(|n| n.try_into().ok()).unwrap_or(0),
+            uid: optional(columns.user)
+                .and_then(|n| n.try_into().ok())
+                .unwrap_or(0),
             inode: optional(columns.inode).unwrap_or(0),
             recv_queue: figure(columns.recv)?,
             send_queue: figure(columns.send)?,
@@ -219,7 +242,10 @@ impl Reader {
         self.wide |= netstat && width > NETSTAT_COLUMNS;
         let whole = tuple.map(|_| !(netstat && width == NETSTAT_COLUMNS));
         if state == SocketState::Listen
-            && let (Some(tuple), Some(process)) = (tuple, process(line, words.get(columns.program.unwrap_or(usize::MAX))))
+            && let (Some(tuple), Some(process)) = (
+                tuple,
+                process(line, words.get(columns.program.unwrap_or(usize::MAX))),
+            )
         {
             self.processes.insert(tuple, process);
         }
@@ -228,7 +254,10 @@ impl Reader {
 
     fn push(&mut self, line: usize, socket: Socket, whole: Option<bool>) -> Result<(), Unread> {
         if self.rows.len() == MAX_SOCKETS {
-            return Err(unread(line, format!("more than {MAX_SOCKETS} sockets in one listing")));
+            return Err(unread(
+                line,
+                format!("more than {MAX_SOCKETS} sockets in one listing"),
+            ));
         }
         self.rows.push(Row { line, socket, whole });
         Ok(())
@@ -307,7 +336,11 @@ fn assumed(words: &[&str], tool: Tool) -> Columns {
 fn endpoint(word: &str) -> Option<(IpAddr, u16)> {
     let (host, port) = word.rsplit_once(':')?;
     let port = if port == "*" { 0 } else { port.parse().ok()? };
-    let host = host.split('%').next()?.trim_start_matches('[').trim_end_matches(']');
+    let host = host
+        .split('%')
+        .next()?
+        .trim_start_matches('[')
+        .trim_end_matches(']');
     let addr = if host == "*" {
         Ipv4Addr::UNSPECIFIED.into()
     } else {

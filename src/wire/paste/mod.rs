@@ -76,7 +76,10 @@ pub fn parse(text: &str, name: &str) -> Result<Vec<Part>, Unread> {
             return Err(unread(number, "this is no text"));
         }
         if parts.len() == MAX_PARTS {
-            return Err(unread(number, format!("more than {MAX_PARTS} pieces in one file")));
+            return Err(unread(
+                number,
+                format!("more than {MAX_PARTS} pieces in one file"),
+            ));
         }
         if let Some(part) = part(&mut lines, name)? {
             parts.push(part);
@@ -160,7 +163,8 @@ fn hint(line: &str) -> String {
         return "this is `conntrack -L -o save`: paste `conntrack -L` without -o save".to_string();
     }
     if words.len() == 1 && groups.contains(&trimmed) {
-        return "this looks like `netstat -s`: paste `cat /proc/net/netstat /proc/net/snmp` instead".to_string();
+        return "this looks like `netstat -s`: paste `cat /proc/net/netstat /proc/net/snmp` instead"
+            .to_string();
     }
     if let [name, value, rate] = words[..]
         && value.parse::<u64>().is_ok()

@@ -45,7 +45,9 @@ pub fn read(lines: &mut Lines) -> Settings {
     let mut spaced = true;
     while let Some((number, line)) = lines.peek().filter(|(_, line)| opens(line)) {
         lines.next();
-        let Some((name, value)) = setting(line) else { continue };
+        let Some((name, value)) = setting(line) else {
+            continue;
+        };
         spaced &= line.contains(" = ");
         out.lines.push(SettingLine {
             line: number,
@@ -78,7 +80,9 @@ fn setting(line: &str) -> Option<(String, String)> {
 
 /// sysctl(8): the separator that comes first is the separator, the other one stands for itself.
 fn dotted(name: &str) -> String {
-    let slashes = name.find(['.', '/']).is_some_and(|at| name.as_bytes()[at] == b'/');
+    let slashes = name
+        .find(['.', '/'])
+        .is_some_and(|at| name.as_bytes()[at] == b'/');
     if !slashes {
         return name.to_string();
     }
@@ -93,5 +97,7 @@ fn dotted(name: &str) -> String {
 /// What sysctl says of a name that it cannot read.
 fn is_complaint(line: &str) -> bool {
     let line = line.trim_start();
-    line.starts_with("sysctl: ") || line.starts_with("error: \"") || line.starts_with("error: permission denied")
+    line.starts_with("sysctl: ")
+        || line.starts_with("error: \"")
+        || line.starts_with("error: permission denied")
 }

@@ -37,7 +37,11 @@ pub fn read(lines: &mut Lines, name: &str) -> Result<Part, Unread> {
     let mut first = 0;
     while let Some((number, line)) = lines.peek() {
         let Some((count, word)) = row(line) else { break };
-        let again = if word.is_empty() { !seen.is_empty() } else { !seen.insert(word) };
+        let again = if word.is_empty() {
+            !seen.is_empty()
+        } else {
+            !seen.insert(word)
+        };
         if again {
             break;
         }
@@ -54,7 +58,7 @@ pub fn read(lines: &mut Lines, name: &str) -> Result<Part, Unread> {
 }
 
 impl Tally {
-    fn add(&mut self, line: usize, count: u64, word: Word) {
+    fn add(&mut self, line: usize, count: u32, word: Word) {
         match word {
             Word::State { socket, entry, spelt } => {
                 self.no_socket |= socket.is_none();
@@ -105,9 +109,8 @@ impl Tally {
 }
 
 /// One state may be spelt in two ways.
-fn add<S: Ord>(counts: &mut BTreeMap<S, u64>, state: S, count: u64) {
-    let sum = counts.entry(state).or_default();
-    *sum = sum.saturating_add(count);
+fn add<S: Ord>(counts: &mut BTreeMap<S, u64>, state: S, count: u32) {
+    *counts.entry(state).or_default() += u64::from(count);
 }
 
 fn only_sockets(state: SocketState) -> bool {
@@ -142,8 +145,19 @@ fn word_of(word: &str) -> Option<Word> {
         return Some(Word::Table);
     }
     let leftovers = [
-        "Foreign", "Local", "State", "Recv-Q", "established)", "servers)", "UNCONN", "CONNECTED", "LISTENING",
-        "CONNECTING", "DGRAM", "STREAM", "SEQPACKET",
+        "Foreign",
+        "Local",
+        "State",
+        "Recv-Q",
+        "established)",
+        "servers)",
+        "UNCONN",
+        "CONNECTED",
+        "LISTENING",
+        "CONNECTING",
+        "DGRAM",
+        "STREAM",
+        "SEQPACKET",
     ];
     if leftovers.contains(&word) {
         return Some(Word::Sockets);
@@ -170,8 +184,8 @@ pub fn socket_state(word: &str) -> Option<SocketState> {
     SocketState::ALL.into_iter().find(|state| state.name() == name)
 }
 
-/// The count and the word of a row, in either order.
-fn row(line: &str) -> Option<(u64, &str)> {
+/// The count and the word of a row, in either order. No table and no host has more than 32 bits of either.
+fn row(line: &str) -> Option<(u32, &str)> {
     let mut words = line.split_whitespace();
     let (first, second) = (words.next()?, words.next());
     if words.next().is_some() {

@@ -111,7 +111,13 @@ fn socket_at(listing: &Listing, local: &str) -> Socket {
 #[test]
 fn sockets_by_ss_and_netstat() {
     let got = listing(SS);
-    assert_eq!((got.states[&SocketState::SynSent], got.states[&SocketState::Listen]), (2, 2));
+    assert_eq!(
+        (
+            got.states[&SocketState::SynSent],
+            got.states[&SocketState::Listen]
+        ),
+        (2, 2)
+    );
     assert_eq!((got.sockets.len(), got.unread), (6, 0));
     let waiting = socket_at(&got, "[fd09::1]:50798");
     assert_eq!((waiting.state, waiting.tuple.dport), (SocketState::SynSent, 81));
@@ -135,7 +141,10 @@ fn sockets_by_ss_and_netstat() {
     assert_eq!(got.processes[&socket_at(&got, "0.0.0.0:8080").tuple], python);
 
     let got = listing(PROC_TCP);
-    assert_eq!((got.states[&SocketState::SynSent], got.sockets[1].inode), (1, 39168));
+    assert_eq!(
+        (got.states[&SocketState::SynSent], got.sockets[1].inode),
+        (1, 39168)
+    );
 }
 
 #[test]
@@ -170,11 +179,16 @@ fn entries_are_handed_on_as_they_come() {
     };
     assert_eq!(parts, [Part::Entries(entries)]);
     assert_eq!(seen[2].id, Some(4215240087));
-    assert_eq!((seen[1].tcp_state, seen[1].timeout_secs), (Some(TcpState::SynSent), Some(117)));
+    assert_eq!(
+        (seen[1].tcp_state, seen[1].timeout_secs),
+        (Some(TcpState::SynSent), Some(117))
+    );
     // Cut in the middle of the last line, wherever that is.
     for end in CONNTRACK.len() - 160..CONNTRACK.len() - 1 {
         let parts = parse(&CONNTRACK[..end], "x.txt").unwrap();
-        let Part::Entries(entries) = &parts[0] else { panic!("{parts:?}") };
+        let Part::Entries(entries) = &parts[0] else {
+            panic!("{parts:?}")
+        };
         assert!(parts.len() == 1 && entries.good >= 3, "{end}: {parts:?}");
     }
     let redacted = CONNTRACK.replace("10.9.1.", "10.x.x.");
@@ -184,64 +198,121 @@ fn entries_are_handed_on_as_they_come() {
 
 #[test]
 fn counters_of_all_formats() {
-    let Part::Stats { entries, stats } = one(STATS, "x.txt") else { panic!() };
-    assert_eq!((entries, stats.cpus, stats.drop, stats.early_drop), (None, 2, Some(8), Some(5)));
+    let Part::Stats { entries, stats } = one(STATS, "x.txt") else {
+        panic!()
+    };
+    assert_eq!(
+        (entries, stats.cpus, stats.drop, stats.early_drop),
+        (None, 2, Some(8), Some(5))
+    );
     // A second reading is a second piece, not more CPUs.
     assert_eq!(parse(&STATS.repeat(2), "x.txt").unwrap().len(), 2);
     let old = "entries  searched found new invalid ignore delete delete_list insert insert_failed drop early_drop icmp_error  expect_new expect_create expect_delete search_restart\n\
         0000000a  000000ff 00000002 00000003 00000004 00000005 00000006 00000007 00000008 00000009 0000000a 0000000b 0000000c  00000000 00000000 00000000 0000000d\n";
-    let Part::Stats { entries, stats } = one(old, "x.txt") else { panic!() };
-    assert_eq!((entries, stats.drop, stats.clash_resolve), (Some(10), Some(10), None));
+    let Part::Stats { entries, stats } = one(old, "x.txt") else {
+        panic!()
+    };
+    assert_eq!(
+        (entries, stats.drop, stats.clash_resolve),
+        (Some(10), Some(10), None)
+    );
     let by_name = "entries             \t25\nsearched            \t9\ninsert_failed       \t3\ndrop                \t4\n";
-    let Part::Stats { entries, stats } = one(by_name, "x.txt") else { panic!() };
-    assert_eq!((entries, stats.insert_failed, stats.drop), (Some(25), Some(3), Some(4)));
+    let Part::Stats { entries, stats } = one(by_name, "x.txt") else {
+        panic!()
+    };
+    assert_eq!(
+        (entries, stats.insert_failed, stats.drop),
+        (Some(25), Some(3), Some(4))
+    );
     let groups = "TcpExt: ListenOverflows ListenDrops\nTcpExt: 7 9\nIp: InReceives\nIp: 4\n";
-    let Part::Counters(net) = one(groups, "x.txt") else { panic!() };
-    assert_eq!((net.get("TcpExt.ListenDrops"), net.get("Ip.InReceives")), (Some(9), Some(4)));
-    let Part::Counters(net) = one("sockets: used 12\nTCP: inuse 5 orphan 3 tw 1\n", "x.txt") else { panic!() };
+    let Part::Counters(net) = one(groups, "x.txt") else {
+        panic!()
+    };
+    assert_eq!(
+        (net.get("TcpExt.ListenDrops"), net.get("Ip.InReceives")),
+        (Some(9), Some(4))
+    );
+    let Part::Counters(net) = one("sockets: used 12\nTCP: inuse 5 orphan 3 tw 1\n", "x.txt") else {
+        panic!()
+    };
     assert_eq!(net.get("sockstat.TCP.tw"), Some(1));
-    let Part::Counters(net) = one(SUMMARY, "x.txt") else { panic!() };
-    assert_eq!((net.get("sockstat.TCP.tw"), net.get("Tcp.CurrEstab")), (Some(48611), Some(2866)));
+    let Part::Counters(net) = one(SUMMARY, "x.txt") else {
+        panic!()
+    };
+    assert_eq!(
+        (net.get("sockstat.TCP.tw"), net.get("Tcp.CurrEstab")),
+        (Some(48611), Some(2866))
+    );
 }
 
 #[test]
 fn settings_of_files_and_of_kernels() {
-    let Part::Settings(got) = one(SYSCTL, "x.txt") else { panic!() };
+    let Part::Settings(got) = one(SYSCTL, "x.txt") else {
+        panic!()
+    };
     assert!(got.in_force);
     assert_eq!(got.lines[2].value, "32768 60999");
-    let conf = "# tuning\n; more\nnet.ipv4.tcp_rmem=4096 87380 16777216\n-net/ipv4/conf/eth0.1/rp_filter = 0\n";
-    let Part::Settings(got) = one(conf, "x.txt") else { panic!() };
+    let conf =
+        "# tuning\n; more\nnet.ipv4.tcp_rmem=4096 87380 16777216\n-net/ipv4/conf/eth0.1/rp_filter = 0\n";
+    let Part::Settings(got) = one(conf, "x.txt") else {
+        panic!()
+    };
     assert!(!got.in_force);
-    assert_eq!((got.lines[0].line, got.lines[0].name.as_str()), (3, "net.ipv4.tcp_rmem"));
+    assert_eq!(
+        (got.lines[0].line, got.lines[0].name.as_str()),
+        (3, "net.ipv4.tcp_rmem")
+    );
     assert_eq!(got.lines[1].name, "net.ipv4.conf.eth0/1.rp_filter");
-    let Part::Settings(got) = one("/proc/sys/net/netfilter/nf_conntrack_max:262144\n", "x.txt") else { panic!() };
+    let Part::Settings(got) = one("/proc/sys/net/netfilter/nf_conntrack_max:262144\n", "x.txt") else {
+        panic!()
+    };
     assert_eq!(got.lines[0].name, "net.netfilter.nf_conntrack_max");
 }
 
 #[test]
 fn addresses_of_ip() {
-    let four = |parts: &Part| matches!(parts, Part::Addresses(all) if all.contains(&"10.9.1.1".parse().unwrap()));
+    let four =
+        |parts: &Part| matches!(parts, Part::Addresses(all) if all.contains(&"10.9.1.1".parse().unwrap()));
     assert!(four(&one(ADDR, "x.txt")));
-    assert!(four(&one("lo UNKNOWN 127.0.0.1/8 ::1/128 \nv0@if3 UP 10.9.1.1/24 \n", "x.txt")));
-    assert!(four(&one("2: v0    inet 10.9.1.1/24 scope global v0\\       valid_lft forever\n", "x.txt")));
+    assert!(four(&one(
+        "lo UNKNOWN 127.0.0.1/8 ::1/128 \nv0@if3 UP 10.9.1.1/24 \n",
+        "x.txt"
+    )));
+    assert!(four(&one(
+        "2: v0    inet 10.9.1.1/24 scope global v0\\       valid_lft forever\n",
+        "x.txt"
+    )));
 }
 
 #[test]
 fn a_histogram_is_told_by_its_states_then_by_its_name() {
     let sockets = |text: &str, name: &str| matches!(one(text, name), Part::SocketStates(_));
     assert!(sockets("     11 ESTABLISHED\n      3 SYN_SENT\n", "states.txt"));
-    assert!(!sockets("     11 ESTABLISHED\n      3 SYN_SENT\n", "Conntrack-states.txt"));
-    assert!(sockets("      1 established)\n      1 Foreign\n     11 ESTABLISHED\n", "conntrack.txt"));
+    assert!(!sockets(
+        "     11 ESTABLISHED\n      3 SYN_SENT\n",
+        "Conntrack-states.txt"
+    ));
+    assert!(sockets(
+        "      1 established)\n      1 Foreign\n     11 ESTABLISHED\n",
+        "conntrack.txt"
+    ));
     assert!(sockets("LISTEN 3\nCLOSE: 11\n", "conntrack.txt"));
     assert!(sockets("     11 ESTAB\n      3 SYN-SENT\n", "conntrack.txt"));
     assert!(!sockets("      1 FIN_WAIT\n      3 SYN_SENT\n", "netstat.txt"));
-    assert!(!sockets("      4 ESTABLISHED\n      9 src=10.9.1.1\n", "netstat.txt"));
-    let Part::SocketStates(got) = one("     12 \n     39 FIN_WAIT1\n    256 SYN_RECV\n", "netstat.txt") else { panic!() };
+    assert!(!sockets(
+        "      4 ESTABLISHED\n      9 src=10.9.1.1\n",
+        "netstat.txt"
+    ));
+    let Part::SocketStates(got) = one("     12 \n     39 FIN_WAIT1\n    256 SYN_RECV\n", "netstat.txt")
+    else {
+        panic!()
+    };
     assert_eq!(got[&SocketState::SynRecv], 256);
     for (text, line) in [
         ("      3 FIN_WAIT1\n      4 FIN_WAIT\n", 2),
         ("      3 SYN_SENT\n      4 SYN_SEEN\n", 2),
         ("      1 Foreign\n", 1),
+        ("      3 SYN_SENT\n 4294967296 ESTABLISHED\n", 2),
     ] {
         let error = parse(text, "netstat.txt").unwrap_err();
         assert_eq!(error.line, line, "{text}: {error}");
@@ -250,11 +321,13 @@ fn a_histogram_is_told_by_its_states_then_by_its_name() {
 
 #[test]
 fn one_file_may_hold_several_pieces() {
-    let all = format!("$ conntrack -C\n9\n\nroot@fw:~# conntrack -S\n{STATS}\n{CONNTRACK}\n{SS}\n{SYSCTL}      3 SYN_SENT\n");
+    let all = format!(
+        "$ conntrack -C\n9\n\nroot@fw:~# conntrack -S\n{STATS}\n{CONNTRACK}\n{SS}{CONNTRACK}{NETSTAT}{SYSCTL}{ADDR}      3 SYN_SENT\n"
+    );
     let parts = parse(&all, "all.txt").unwrap();
-    assert_eq!(parts.len(), 6, "{parts:?}");
+    assert_eq!(parts.len(), 9, "{parts:?}");
     assert_eq!(parts[0], Part::Count(9));
-    assert!(matches!(parts[5], Part::SocketStates(_)));
+    assert!(matches!(parts[8], Part::SocketStates(_)));
 }
 
 #[test]
@@ -267,9 +340,21 @@ fn what_nothing_recognises_is_an_error_with_its_line() {
         ("Tcp:\n    4 active connection openings\n", 1, "/proc/net/netstat"),
         ("#kernel\nTcpExtListenDrops    4    0.0\n", 2, "/proc/net/netstat"),
         ("<?xml version=\"1.0\"?>\n", 1, "without -o xml"),
-        ("Recv-Q Send-Q Local Address:Port  Peer Address:Port\n0 1 10.9.1.1:1 10.9.1.3:81\n", 1, "State column"),
-        ("ESTAB 0 0 10.9.1.1:56064\tx\nWAITING 0 0 a b\n", 2, "not recognised"),
-        ("tcp   0   0 10.9.1.1:22   10.9.1.3:80   BLOOMING\n", 1, "no socket state"),
+        (
+            "Recv-Q Send-Q Local Address:Port  Peer Address:Port\n0 1 10.9.1.1:1 10.9.1.3:81\n",
+            1,
+            "State column",
+        ),
+        (
+            "ESTAB 0 0 10.9.1.1:56064\tx\nWAITING 0 0 a b\n",
+            2,
+            "not recognised",
+        ),
+        (
+            "tcp   0   0 10.9.1.1:22   10.9.1.3:80   BLOOMING\n",
+            1,
+            "no socket state",
+        ),
         ("cpu=0 \tfound=3 invalid=x\n", 1, "no number"),
         ("TcpExt: A B C\nTcpExt: 1 2\n", 2, "cut"),
         ("entries found\n", 1, "without rows"),
