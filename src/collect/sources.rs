@@ -122,12 +122,8 @@ fn number(kernel: &mut dyn Kernel, path: &str) -> Option<u64> {
 }
 
 fn timeouts(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> Timeouts {
-    let mut out = timeouts_by(&mut |name| {
-        number(
-            kernel,
-            &format!("/proc/sys/net/netfilter/nf_conntrack_{name}"),
-        )
-    });
+    let mut out =
+        timeouts_by(&mut |name| number(kernel, &format!("/proc/sys/net/netfilter/nf_conntrack_{name}")));
     if out.of_tcp(TcpState::SynSent).is_none() {
         gaps.push(Gap::new(
             "timeouts",
