@@ -40,6 +40,8 @@ struct Row {
 /// What the fold needs to know before the first entry comes by.
 pub struct Census<'a> {
     locals: Option<Vec<IpAddr>>,
+    /// `locals` are all of the host's addresses.
+    locals_whole: bool,
     sockets: Option<HashSet<Tuple>>,
     requests: Option<HashSet<Tuple>>,
     tap: Option<&'a TapLog>,
@@ -66,6 +68,7 @@ impl<'a> Census<'a> {
         };
         Census {
             locals: before.addresses.clone(),
+            locals_whole: true,
             sockets: of_state(SocketState::SynSent),
             requests: of_state(SocketState::SynRecv),
             tap,
@@ -78,6 +81,13 @@ impl<'a> Census<'a> {
             unseen_syn_acks: 0,
             entries: 0,
         }
+    }
+
+    /// From pasted text, where the host's addresses may be known only in part.
+    pub fn pasted(before: &Snapshot, addresses_whole: bool) -> Census<'static> {
+        let mut census = Census::new(before, None);
+        census.locals_whole = addresses_whole;
+        census
     }
 
     /// `now`: when this entry was handed on.
@@ -126,8 +136,10 @@ impl<'a> Census<'a> {
             Direction::Out
         } else if local(&flow.reply.src) {
             Direction::In
-        } else {
+        } else if self.locals_whole {
             Direction::Forward
+        } else {
+            Direction::Unknown
         }
     }
 

@@ -32,7 +32,7 @@ pub struct Evidence {
     pub timeouts: Timeouts,
     /// Pasted settings that do nothing, or harm.
     pub dead_settings: Vec<DeadSetting>,
-    /// The entries' figures come from a histogram without directions.
+    /// All of it comes from pasted text: no window, no tap, and nothing of one moment.
     pub pasted: bool,
     pub gaps: Vec<Gap>,
 }
@@ -95,7 +95,7 @@ pub enum Direction {
     In,
     /// Neither end is local.
     Forward,
-    /// Local addresses are not known, or a histogram was pasted.
+    /// Local addresses are not all known, or a histogram was pasted.
     Unknown,
 }
 

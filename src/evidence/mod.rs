@@ -2,8 +2,10 @@
 
 mod assemble;
 mod census;
+mod dead_settings;
 mod facts;
 mod fate;
+mod pasted;
 mod pile;
 mod ports;
 pub mod rates;
@@ -18,6 +20,7 @@ pub use facts::{
     Basis, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS, Pile,
     PortUse, StateRow, Table, TapFacts,
 };
+pub use pasted::{EachFlow, from_paste};
 pub use ports::Ports;
 pub use sampling::Sample;
 pub use schedule::longest_gap_secs;
