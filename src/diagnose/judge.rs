@@ -180,25 +180,34 @@ fn unseen(evidence: &Evidence) -> Option<Lean> {
         (None, Some(_)) => "no socket is in SYN_SENT".to_string(),
         (None, None) => "neither were sockets".to_string(),
     };
+    let unseen = format!("the table's entries were not seen; {sockets}");
+    if !evidence.pasted {
+        return Some(Lean {
+            causes: vec![Cause::SynSentHold],
+            because: unseen,
+            settle: "sudo ctlens diagnose".to_string(),
+        });
+    }
+    let (causes, mut because) = trigger::signs(evidence);
+    because.insert(0, unseen);
     Some(Lean {
-        causes: vec![Cause::SynSentHold],
-        because: format!("the table's entries were not seen; {sockets}"),
-        settle: if evidence.pasted {
-            "conntrack -L -p tcp > conntrack.txt   # and put it beside the other files".to_string()
-        } else {
-            "sudo ctlens diagnose".to_string()
-        },
+        causes,
+        because: because.join("; "),
+        settle: "conntrack -L > conntrack.txt   # and put it beside the other files".to_string(),
     })
 }
 
 fn undecided(evidence: &Evidence, lean: Lean) -> Judgement {
     let names: Vec<&str> = lean.causes.iter().map(|c| c.name()).collect();
     let mut blank = blank(Cause::Undecided);
-    blank.headline = format!(
-        "Not decided, leaning to {}: {}.",
-        names.join(" or "),
-        lean.because
-    );
+    blank.headline = match names[..] {
+        [] => format!("Not decided: {}.", lean.because),
+        _ => format!(
+            "Not decided, leaning to {}: {}.",
+            names.join(" or "),
+            lean.because
+        ),
+    };
     blank.confidence = 0.5;
     blank.evidence = seen(evidence).into_iter().map(|w| w.item).collect();
     blank.leans_to = Some(lean);

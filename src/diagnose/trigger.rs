@@ -1,11 +1,11 @@
 //! Who leaves the SYNs unanswered, once it is known that the firewall holds the pile-up.
 
 use super::cause::{Cause, Side};
-use super::half_open::{largest, places};
+use super::half_open::{largest, pile_from, places};
 use super::report::{Lean, Trigger};
 use super::rule::{Finding, Verdict, confidence};
 use super::rules::{looks_spoofed, overflows};
-use crate::evidence::{Direction, Evidence};
+use crate::evidence::{Direction, Evidence, Pile};
 use crate::model::TcpState;
 
 /// What the other rules found, by cause.
@@ -59,7 +59,7 @@ pub fn of_syn_sent(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> 
                 "ctlens diagnose --window 10s",
             ))
         }
-        Direction::Unknown => Some(from_paste(evidence)),
+        Direction::Unknown => Some(from_paste(evidence, pile)),
     }
 }
 
@@ -103,11 +103,15 @@ pub fn of_syn_recv(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> 
 /// on new ones, and the usual other backlogs.
 const QUEUE_CAPS: [u64; 6] = [128, 129, 256, 512, 1024, 4097];
 
-fn from_paste(evidence: &Evidence) -> Trigger {
-    let mut causes = Vec::new();
-    let mut because = Vec::new();
-    let waiting = evidence.sockets.as_ref().and_then(|s| s.get("SYN_RECV")).copied();
-    if let Some(waiting) = waiting.filter(|n| QUEUE_CAPS.contains(n)) {
+/// What sockets and settings point to where the entries do not: causes, the likeliest first, and why.
+pub fn signs(evidence: &Evidence) -> (Vec<Cause>, Vec<String>) {
+    let (mut causes, mut because) = (Vec::new(), Vec::new());
+    let sockets = |state: &str| evidence.sockets.as_ref().and_then(|s| s.get(state)).copied();
+    if let Some(waiting) = sockets("SYN_SENT").filter(|n| *n as f64 >= pile_from(evidence)) {
+        causes.push(Cause::BackendUnresponsive);
+        because.push(format!("{waiting} sockets wait for the answer to a SYN"));
+    }
+    if let Some(waiting) = sockets("SYN_RECV").filter(|n| QUEUE_CAPS.contains(n)) {
         causes.push(Cause::ListenerOverflow);
         because.push(format!(
             "SYN_RECV sockets stand exactly at {waiting}, the cap of a full SYN queue"
@@ -117,10 +121,17 @@ fn from_paste(evidence: &Evidence) -> Trigger {
         causes.push(Cause::PawsDrop);
         because.push("tcp_tw_recycle=1 drops clients that share an address".to_string());
     }
-    causes.push(Cause::BackendUnresponsive);
+    (causes, because)
+}
+
+fn from_paste(evidence: &Evidence, pile: &Pile) -> Trigger {
+    let (mut causes, mut because) = signs(evidence);
+    if !causes.contains(&Cause::BackendUnresponsive) {
+        causes.push(Cause::BackendUnresponsive);
+    }
     because.push("without the entries' direction nobody can be named".to_string());
     undecided(
-        Vec::new(),
+        places(pile),
         causes,
         because.join("; "),
         "conntrack -L -p tcp --state SYN_SENT | head -n 50   # src= this host's own address: outbound",

@@ -66,21 +66,7 @@ fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
     let mut items: Vec<Weighed> = Vec::new();
     let text = format!("{} SYNs let out by this host have no answer", count(pile.entries));
     items.push(estimate("no-answer", 2.0, text, pile.entries, "entries"));
-    let share = concentration(pile);
-    if share >= 0.5 {
-        let text = format!(
-            "{:.0} % of them go to {} destinations",
-            share * 100.0,
-            pile.destinations.len()
-        );
-        items.push(fact("few-destinations", 0.7, text, share, "of the entries"));
-    } else {
-        let text = format!(
-            "they are spread: the largest ten destinations take {:.0} %",
-            share * 100.0
-        );
-        items.push(fact("many-destinations", -1.5, text, share, "of the entries"));
-    }
+    items.push(whither(pile));
     if let Some(first) = pile
         .destinations
         .first()
@@ -130,6 +116,27 @@ fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
         evidence: items,
         place,
     }
+}
+
+/// A silent backend has few addresses; a histogram tells none.
+fn whither(pile: &Pile) -> Weighed {
+    let share = concentration(pile);
+    if pile.destinations.is_empty() {
+        return remark("no-destinations", -0.7, "where they go is not known");
+    }
+    if share < 0.5 {
+        let text = format!(
+            "they are spread: the largest ten destinations take {:.0} %",
+            share * 100.0
+        );
+        return fact("many-destinations", -1.5, text, share, "of the entries");
+    }
+    let text = format!(
+        "{:.0} % of them go to {} destinations",
+        share * 100.0,
+        pile.destinations.len()
+    );
+    fact("few-destinations", 0.7, text, share, "of the entries")
 }
 
 fn owners(evidence: &Evidence, pile: &Pile) -> Option<Weighed> {

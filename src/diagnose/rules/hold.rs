@@ -24,6 +24,11 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
     };
     let piles = half_open.of(state);
     let sum = sum(piles.values());
+    if evidence.pasted && sum.entries.value <= 0.0 && !sum.entries.is_exact() {
+        return Held::Answer(Verdict::unknown(format!(
+            "the pasted histogram does not tell of {name} entries"
+        )));
+    }
     let from = pile_from(evidence);
     let Some((direction, pile)) = largest(evidence, state).filter(|_| sum.entries.value >= from) else {
         let text = format!(
@@ -63,6 +68,7 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
     let mut items = vec![basis_item(&sum, state, basis, who)];
     items.extend(amplified(&sum));
     items.extend(little(evidence, state, pile));
+    items.extend(any_direction(direction, basis));
     if sum.unclear.value > sum.entries.value * 0.2 {
         let text = format!(
             "{} entries are too young, or changed while read",
@@ -79,6 +85,9 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
 }
 
 fn settle(evidence: &Evidence) -> String {
+    if evidence.pasted && evidence.sockets.is_none() {
+        return "ss -tan > ss.txt   # and put it beside the other files".to_string();
+    }
     let already = evidence.tap.as_ref().map_or(3.0, |tap| tap.secs.max(3.0));
     format!("ctlens diagnose --tap {:.0}s", (already * 4.0).min(60.0))
 }
@@ -99,6 +108,14 @@ fn basis_item(sum: &Sum, state: TcpState, basis: Basis, who: &str) -> Weighed {
             estimate("held-by-age", 1.0, text, sum.held, "entries")
         }
     }
+}
+
+/// Sockets of this host stand behind its own attempts only.
+fn any_direction(direction: Direction, basis: Basis) -> Option<Weighed> {
+    let text =
+        "their direction is not known: of inbound or forwarded ones, this host's sockets would prove nothing";
+    (direction == Direction::Unknown && basis == Basis::Sockets)
+        .then(|| remark("direction-unknown", -1.5, text))
 }
 
 fn amplified(sum: &Sum) -> Option<Weighed> {

@@ -42,7 +42,7 @@ fn check(evidence: &Evidence) -> Verdict {
     let whose = match direction {
         Direction::Out => "this host's programs have given up",
         Direction::In | Direction::Forward => "the clients have given up",
-        Direction::Unknown => "the originators have given up",
+        Direction::Unknown => "no socket of this host waits for them",
     };
     let headline = format!(
         "The firewall holds {} of {} SYN_SENT entries{towards}: {whose}, the entries stay{}.",
