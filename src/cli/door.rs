@@ -1,17 +1,26 @@
-//! Which door the command goes through: the live kernel, the same with a recording beside it, or a recording alone.
+//! Which door the command goes through: the live kernel, the same with a recording beside it, a recording alone, or
+//! files of pasted text.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
+use anyhow::Context;
 use clap::Parser;
 
 use super::args::{Cli, Command, CommonArgs};
 use super::terminal;
-use crate::kernel::{Kernel, Live, Netns, Record, Replay, Written};
+use crate::kernel::{Kernel, Live, Netns, Record, Replay, Written, is_recording};
+
+/// So many bytes tell what a file is.
+const MAGIC_BYTES: u64 = 12;
 
 /// An open door, and the namespace behind it as the user named it.
 pub struct Door {
     way: Way,
     pub netns: Option<String>,
+    /// The file or folder of pasted text to read instead of asking the kernel.
+    pub pasted: Option<String>,
 }
 
 enum Way {
@@ -23,7 +32,12 @@ enum Way {
 impl Door {
     pub fn open(common: &CommonArgs) -> anyhow::Result<Door> {
         match &common.from {
-            Some(from) => Door::replay(from),
+            Some(from) if is_recording_at(from)? => Door::replay(from),
+            Some(from) => Ok(Door {
+                way: Way::Live(Live::open(None)?),
+                netns: None,
+                pasted: Some(from.clone()),
+            }),
             None => Door::live(common.netns.as_deref(), common.record.as_deref()),
         }
     }
@@ -43,7 +57,11 @@ impl Door {
             }
         };
         let netns = netns.map(str::to_string);
-        Ok(Door { way, netns })
+        Ok(Door {
+            way,
+            netns,
+            pasted: None,
+        })
     }
 
     fn replay(from: &str) -> anyhow::Result<Door> {
@@ -55,6 +73,7 @@ impl Door {
         Ok(Door {
             way: Way::Replay(Box::new(replay)),
             netns,
+            pasted: None,
         })
     }
 
@@ -73,6 +92,17 @@ impl Door {
             Way::Live(_) | Way::Replay(_) => Ok(None),
         }
     }
+}
+
+/// What is no recording is pasted text, or refused as neither.
+fn is_recording_at(from: &str) -> anyhow::Result<bool> {
+    let opened = File::open(from).with_context(|| format!("opening {from}"))?;
+    if opened.metadata().is_ok_and(|about| about.is_dir()) {
+        return Ok(false);
+    }
+    let mut first = Vec::new();
+    let _ = opened.take(MAGIC_BYTES).read_to_end(&mut first);
+    Ok(is_recording(&first))
 }
 
 /// The namespace that the recording's own command named: its report's commands name it again.

@@ -25,7 +25,10 @@ const TOP_ROWS: usize = 20;
 pub fn list(args: &ListArgs) -> anyhow::Result<Outcome> {
     let mut progress = Progress::new(args.common.verbose);
     let mut door = Door::open(&args.common)?;
-    let listed = from_table(door.kernel(), args, &mut |text| progress.show(text));
+    let listed = match door.pasted.clone() {
+        Some(path) => from_paste(door.kernel(), args, &path),
+        None => from_table(door.kernel(), args, &mut |text| progress.show(text)),
+    };
     progress.clear();
     door.close()?;
     let look = listed?;
@@ -60,6 +63,10 @@ fn from_table(kernel: &mut dyn Kernel, args: &ListArgs, notes: &mut Notes) -> an
             }
         })
     })?;
+    ended(passed)
+}
+
+fn ended(passed: Passed) -> anyhow::Result<TableLook> {
     match passed {
         Ok((look, None)) => Ok(look),
         Ok((look, Some(gap))) => {
@@ -72,6 +79,31 @@ fn from_table(kernel: &mut dyn Kernel, args: &ListArgs, notes: &mut Notes) -> an
             gap.remedy
         )),
     }
+}
+
+fn from_paste(kernel: &mut dyn Kernel, args: &ListArgs, path: &str) -> anyhow::Result<TableLook> {
+    let pasted = collect::paste(kernel, path)?;
+    let filter = filter(args);
+    let timeouts = pasted.snapshot.timeouts;
+    let nothing = || {
+        let why = format!("{path} holds no entries");
+        Gap::new(
+            "pasted text",
+            why,
+            "paste `conntrack -L` or /proc/net/nf_conntrack",
+        )
+    };
+    let passed = print(args, &mut |each| {
+        let walked = collect::pasted_entries(kernel, &pasted, &mut |flow| {
+            if filter.matches(flow, &timeouts) {
+                each(flow)
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        walked.map(|look| (look, None)).ok_or_else(nothing)
+    })?;
+    ended(passed)
 }
 
 type Passed = Result<(TableLook, Option<Gap>), Gap>;

@@ -5,9 +5,9 @@ use super::super::args::{CommonArgs, Format, ReadArgs};
 use super::super::door::Door;
 use super::super::look::{Ask, look};
 use super::super::terminal::{self, Progress};
-use crate::collect::Wish;
+use crate::collect::{self, Wish};
 use crate::diagnose::{self, Cause, Report};
-use crate::evidence::Evidence;
+use crate::evidence::{self, Evidence};
 use crate::render::{self, Style};
 
 pub fn wish(read: &ReadArgs) -> Wish {
@@ -28,6 +28,14 @@ pub fn evidence(common: &CommonArgs, ask: &Ask) -> anyhow::Result<Seen> {
     let mut progress = Progress::new(common.verbose);
     let mut door = Door::open(common)?;
     let netns = door.netns.clone();
+    if let Some(path) = door.pasted.clone() {
+        let kernel = door.kernel();
+        let pasted = collect::paste(kernel, &path)?;
+        let evidence = evidence::from_paste(&pasted, &mut |each| {
+            collect::pasted_entries(kernel, &pasted, each)
+        });
+        return Ok(Seen { evidence, netns });
+    }
     let looked = look(door.kernel(), ask, &mut |text| progress.show(text));
     progress.clear();
     // What was recorded up to a refusal is worth keeping: it replays the refusal.
