@@ -4,6 +4,10 @@ use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
 
 /// Puts the old value back when dropped, or when this process is gone: its child waits for the end of a pipe.
 pub struct Changed {
@@ -37,5 +41,42 @@ impl Drop for Changed {
     fn drop(&mut self) {
         drop(self.pipe.take());
         let _ = self.watchdog.wait();
+    }
+}
+
+/// Names the file that a child of [`trial`] changes before it hangs.
+const CHANGE: &str = "CTLENS_LIVE_CHANGE";
+
+/// The guard is itself put to the test, on a file of its own: a child changes it, and is killed.
+pub fn trial() -> Trial {
+    Trial::test("scaffold/a-setting-outlives-a-kill", || {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), "old\n")?;
+        let mut child = Command::new(std::env::current_exe()?)
+            .env(CHANGE, file.path())
+            .spawn()?;
+        let becomes = |wanted: &str| {
+            let began = Instant::now();
+            while fs::read_to_string(file.path()).unwrap_or_default().trim() != wanted {
+                assert!(
+                    began.elapsed() < Duration::from_secs(10),
+                    "it never became {wanted}"
+                );
+                thread::sleep(Duration::from_millis(10));
+            }
+        };
+        becomes("new");
+        child.kill()?; // SIGKILL: nothing of its own runs any more
+        child.wait()?;
+        becomes("old");
+        Ok(())
+    })
+}
+
+/// What [`trial`]'s child does instead of testing.
+pub fn change_and_hang() {
+    if let Some(path) = std::env::var_os(CHANGE) {
+        let _guard = Changed::to(&path.to_string_lossy(), "new");
+        thread::sleep(Duration::from_secs(60));
     }
 }

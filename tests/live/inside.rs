@@ -29,11 +29,18 @@ pub fn there<T: Send + 'static>(netns: &str, work: impl FnOnce() -> T + Send + '
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
+/// Where `ip` and `nft` are, beside what PATH has: not everybody's PATH has them.
+const ADMIN_PATH: &str = "/usr/sbin:/sbin";
+
 /// Runs a program of this thread's namespace to its end, with `input` on stdin.
 pub fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, String> {
     let failed = |why: String| format!("{program} {}: {why}", arguments.join(" "));
     let mut child = Command::new(program)
         .args(arguments)
+        .env(
+            "PATH",
+            format!("{}:{ADMIN_PATH}", std::env::var("PATH").unwrap_or_default()),
+        )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

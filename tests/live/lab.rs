@@ -8,6 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::inside::{NAMED, inside, run, there};
+use crate::packet::nobodies;
+use crate::traffic::{Traffic, carrier};
 
 /// Every namespace of these tests: this, the process id, a number, the host's role.
 const PREFIX: &str = "ctlv";
@@ -69,12 +71,26 @@ impl Lab {
     pub fn wire(&mut self, a: &Host, b: &Host) -> u8 {
         self.wires += 1;
         let wire = self.wires;
-        let name = format!("w{wire}");
-        let add = format!(
-            "link add {name} netns {} type veth peer name {name} netns {}\n",
-            a.netns, b.netns
-        );
-        must(run("ip", &["-batch", "-"], &add));
+        let name = wire_name(wire);
+        veth((a, &name), (b, &name));
+        self.address(wire, a, b)
+    }
+
+    /// A wire as long as `delay` each way, over a host of its own whose thread carries the frames.
+    pub fn long_wire(&mut self, a: &Host, b: &Host, delay: Duration) -> (u8, Traffic) {
+        let way = self.host("way");
+        self.wires += 1;
+        let wire = self.wires;
+        let name = wire_name(wire);
+        veth((a, &name), (&way, "enda"));
+        veth((b, &name), (&way, "endb"));
+        way.ip("link set dev enda up\nlink set dev endb up");
+        self.address(wire, a, b);
+        (wire, carrier(&way, ["enda", "endb"], delay))
+    }
+
+    fn address(&self, wire: u8, a: &Host, b: &Host) -> u8 {
+        let name = wire_name(wire);
         for (host, end) in [(a, 1), (b, 2)] {
             let (four, six) = (address(Family::V4, wire, end), address(Family::V6, wire, end));
             host.ip(&format!(
@@ -92,6 +108,18 @@ const QUIET: [(&str, &str); 4] = [
     ("net.ipv4.conf.all.rp_filter", "0"),
     ("net.ipv4.conf.default.rp_filter", "0"),
 ];
+
+pub fn wire_name(wire: u8) -> String {
+    format!("w{wire}")
+}
+
+fn veth(a: (&Host, &str), b: (&Host, &str)) {
+    let add = format!(
+        "link add {} netns {} type veth peer name {} netns {}\n",
+        a.1, a.0.netns, b.1, b.0.netns
+    );
+    must(run("ip", &["-batch", "-"], &add));
+}
 
 pub fn address(family: Family, wire: u8, end: u8) -> IpAddr {
     match family {
@@ -175,6 +203,16 @@ impl Host {
     pub fn forwards(&self) {
         self.set("net.ipv4.ip_forward", "1");
         self.set("net.ipv6.conf.all.forwarding", "1");
+    }
+
+    /// Holds every address of the blocks that nobody has.
+    pub fn is_everybody(&self) {
+        for ipv4 in [true, false] {
+            self.ip(&format!("route add local {} dev lo", nobodies(ipv4)));
+        }
+        // Else a socket may be bound only to an address that is configured.
+        self.set("net.ipv4.ip_nonlocal_bind", "1");
+        self.set("net.ipv6.ip_nonlocal_bind", "1");
     }
 
     /// Packets to the port vanish before the TCP stack, and before conntrack, could see them.

@@ -2,6 +2,7 @@
 //!
 //! They need root. `CTLENS_MAKE_FIXTURES=DIR` records five of them instead.
 
+mod delay;
 mod filler;
 mod global;
 mod inside;
@@ -21,6 +22,7 @@ use libtest_mimic::Arguments;
 const AT_ONCE: usize = 4;
 
 fn main() -> ExitCode {
+    global::change_and_hang();
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(AT_ONCE));
     let mut trials = scenarios::all();
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
             return recordings::make(directory.as_ref());
         }
     }
+    trials.insert(0, global::trial());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 

@@ -13,10 +13,8 @@ pub fn spoofed_syn(to: SocketAddr, number: u32) -> Vec<u8> {
     tcp.extend(number.wrapping_mul(2_654_435_761).to_be_bytes()); // any sequence number
     tcp.extend([0; 4]);
     tcp.extend([0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]); // five words, SYN, window, checksum, urgent
-    match to.ip() {
-        IpAddr::V4(dst) => {
-            // 198.18.0.0/15 has 131,072 addresses.
-            let src = Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number % 131_072);
+    match (stranger(to.ip(), number), to.ip()) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let mut pseudo: Vec<u8> = [src.octets(), dst.octets()].concat();
             pseudo.extend([0, TCP, 0, TCP_BYTES as u8]);
             seal(&mut tcp, &pseudo);
@@ -28,9 +26,7 @@ pub fn spoofed_syn(to: SocketAddr, number: u32) -> Vec<u8> {
             out.extend(tcp);
             out
         }
-        IpAddr::V6(dst) => {
-            let (high, low) = ((number >> 16) as u16, number as u16);
-            let src = Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, high, low);
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
             let mut pseudo: Vec<u8> = [src.octets(), dst.octets()].concat();
             pseudo.extend([0, 0, 0, TCP_BYTES as u8, 0, 0, 0, TCP]);
             seal(&mut tcp, &pseudo);
@@ -40,6 +36,23 @@ pub fn spoofed_syn(to: SocketAddr, number: u32) -> Vec<u8> {
             out.extend(tcp);
             out
         }
+        _ => unreachable!("a stranger has the family of whom he talks to"),
+    }
+}
+
+/// Addresses that nobody has: RFC 2544's block, and one of the unique local ones.
+pub fn nobodies(ipv4: bool) -> &'static str {
+    if ipv4 { "198.18.0.0/15" } else { "fd99::/16" }
+}
+
+/// The `number`th address of [`nobodies`], in the family of `to`.
+pub fn stranger(to: IpAddr, number: u32) -> IpAddr {
+    if to.is_ipv4() {
+        // 198.18.0.0/15 has 131,072 addresses.
+        Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number % 131_072).into()
+    } else {
+        let (high, low) = ((number >> 16) as u16, number as u16);
+        Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, high, low).into()
     }
 }
 

@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::delay::Way;
 use crate::inside::inside;
 use crate::lab::Host;
+use crate::packet::{spoofed_syn, stranger};
 
 /// No traffic outlives this, whatever becomes of the test.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(45);
 const TICK: Duration = Duration::from_millis(5);
 /// A peer of the test's own that does not answer for so long is broken.
 const STUCK: Duration = Duration::from_secs(5);
@@ -75,10 +77,10 @@ impl Run {
         !self.stop.load(Ordering::Relaxed) && self.began.elapsed() < LONGEST
     }
 
-    /// How many of `per_second` are due and not yet done, up to `at_most` in all.
-    fn due(&self, per_second: u32, at_most: u64) -> u64 {
+    /// How many of `per_second` are due and not yet done. The time's bound is the count's too.
+    fn due(&self, per_second: u32) -> u64 {
         let due = (self.began.elapsed().as_secs_f64() * f64::from(per_second)) as u64;
-        due.min(at_most).saturating_sub(self.done.load(Ordering::Relaxed))
+        due.saturating_sub(self.done.load(Ordering::Relaxed))
     }
 
     fn count(&self) {
@@ -105,19 +107,53 @@ fn start(host: &Host, work: impl FnOnce(Run) + Send + 'static) -> Traffic {
 /// Clients that open `per_second` connections and close each, answered or not, after `patience`.
 #[derive(Clone, Copy, Debug)]
 pub struct Clients {
-    pub to: SocketAddr,
-    pub per_second: u32,
-    pub patience: Duration,
-    pub at_most: u64,
+    to: SocketAddr,
+    per_second: u32,
+    patience: Duration,
+    from_everywhere: bool,
+    to_everybody: bool,
 }
 
 impl Clients {
+    pub fn new(to: SocketAddr, per_second: u32, patience: Duration) -> Clients {
+        Clients {
+            to,
+            per_second,
+            patience,
+            from_everywhere: false,
+            to_everybody: false,
+        }
+    }
+
+    /// One address of the nobodies' blocks after the other; the host must hold them.
+    pub fn from_everywhere(self) -> Clients {
+        Clients {
+            from_everywhere: true,
+            ..self
+        }
+    }
+
+    /// One of the nobodies after the other is tried.
+    pub fn to_everybody(self) -> Clients {
+        Clients {
+            to_everybody: true,
+            ..self
+        }
+    }
+
     pub fn start(self, host: &Host) -> Traffic {
         start(host, move |run| {
             let mut open: VecDeque<(Instant, OwnedFd)> = VecDeque::new();
             while run.goes_on() {
-                for _ in 0..run.due(self.per_second, self.at_most) {
-                    match connect(self.to) {
+                for _ in 0..run.due(self.per_second) {
+                    let number = run.done.load(Ordering::Relaxed) as u32;
+                    let other = stranger(self.to.ip(), number);
+                    let to = if self.to_everybody {
+                        SocketAddr::new(other, self.to.port())
+                    } else {
+                        self.to
+                    };
+                    match connect(self.from_everywhere.then_some(other), to) {
                         Ok(socket) => open.push_back((Instant::now(), socket)),
                         Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
                             run.portless.fetch_add(1, Ordering::Relaxed);
@@ -200,10 +236,10 @@ fn accept_each(listener: &TcpListener, run: &Run, each: &mut dyn FnMut(TcpStream
 }
 
 /// Opens `per_second` connections one after the other, each until the server closes it.
-pub fn churn(host: &Host, to: SocketAddr, per_second: u32, at_most: u64) -> Traffic {
+pub fn churn(host: &Host, to: SocketAddr, per_second: u32) -> Traffic {
     start(host, move |run| {
         while run.goes_on() {
-            for _ in 0..run.due(per_second, at_most) {
+            for _ in 0..run.due(per_second) {
                 let mut stream = TcpStream::connect_timeout(&to, STUCK)
                     .unwrap_or_else(|e| panic!("connecting to {to}: {e}"));
                 stream
@@ -219,13 +255,13 @@ pub fn churn(host: &Host, to: SocketAddr, per_second: u32, at_most: u64) -> Traf
 }
 
 /// SYNs to `to`, each from another address that nobody has.
-pub fn flood(host: &Host, to: SocketAddr, per_second: u32, at_most: u64) -> Traffic {
+pub fn flood(host: &Host, to: SocketAddr, per_second: u32) -> Traffic {
     start(host, move |run| {
         let socket = raw_socket(to).unwrap_or_else(|error| panic!("a raw socket: {error}"));
         while run.goes_on() {
-            for _ in 0..run.due(per_second, at_most) {
+            for _ in 0..run.due(per_second) {
                 let number = run.done.load(Ordering::Relaxed) as u32;
-                let packet = crate::packet::spoofed_syn(to, number);
+                let packet = spoofed_syn(to, number);
                 send(&socket, to, &packet).unwrap_or_else(|error| panic!("sending a SYN to {to}: {error}"));
                 run.count();
             }
@@ -245,10 +281,32 @@ pub fn again_and_again(host: &Host, mut work: impl FnMut() + Send + 'static) -> 
     })
 }
 
+/// Carries frames between two interfaces of the host, each after `delay`.
+pub fn carrier(host: &Host, interfaces: [&'static str; 2], delay: Duration) -> Traffic {
+    let (ready, carries) = std::sync::mpsc::channel();
+    let traffic = start(host, move |run| {
+        let mut way = Way::between(interfaces, delay).unwrap_or_else(|error| panic!("a long way: {error}"));
+        let _ = ready.send(());
+        while run.goes_on() {
+            way.carry();
+            thread::sleep(Duration::from_millis(1));
+        }
+    });
+    carries.recv_timeout(STUCK).expect("the way is open");
+    traffic
+}
+
 /// Sends the SYN and does not wait.
-fn connect(to: SocketAddr) -> io::Result<OwnedFd> {
+fn connect(from: Option<IpAddr>, to: SocketAddr) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     let socket = socket(to, kind, 0)?;
+    if let Some(from) = from {
+        let (address, length) = socket_address(SocketAddr::new(from, 0));
+        // SAFETY: the pointer and length describe `address`, which outlives the call.
+        if unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
     let (address, length) = socket_address(to);
     // SAFETY: the pointer and length describe `address`, which outlives the call.
     let result = unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) };

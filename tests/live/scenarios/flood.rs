@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use super::{HURRIED, trial};
 use crate::lab::Family::{self, V4, V6};
 use crate::lab::PORT;
-use crate::stage::{Pair, Routed, SPOOFED_V4, SPOOFED_V6, Stage};
+use crate::stage::{Pair, Routed, Stage, everybody_behind};
 use crate::traffic::{Clients, deaf_listener, flood};
 use crate::verdict::{Verdict, diagnose};
 
@@ -43,19 +43,13 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-fn at_most(per_second: u32) -> u64 {
-    u64::from(per_second) * 30
-}
-
 /// The server itself is watched.
 fn server(family: Family, per_second: u32, backlog: i32) -> Stage {
     let pair = Pair::new(family, "client", "server");
     pair.far.tracks();
-    let block = if family == V4 { SPOOFED_V4 } else { SPOOFED_V6 };
-    pair.far
-        .ip(&format!("route add {block} via {}", pair.near_address));
+    pair.far.ip(&everybody_behind(pair.near_address));
     let listener = deaf_listener(&pair.far, pair.service, backlog);
-    let syns = flood(&pair.near, pair.service, per_second, at_most(per_second));
+    let syns = flood(&pair.near, pair.service, per_second);
     pair.watch_far(vec![syns, listener])
 }
 
@@ -63,7 +57,7 @@ fn server(family: Family, per_second: u32, backlog: i32) -> Stage {
 pub fn forwarded(family: Family, per_second: u32, backlog: i32) -> Stage {
     let routed = Routed::new(family);
     let listener = deaf_listener(&routed.server, routed.service, backlog);
-    let syns = flood(&routed.client, routed.service, per_second, at_most(per_second));
+    let syns = flood(&routed.client, routed.service, per_second);
     routed.watch_firewall(vec![syns, listener])
 }
 
@@ -120,21 +114,12 @@ fn deaf_client() -> String {
     )
 }
 
-fn clients(to: std::net::SocketAddr, per_second: u32) -> Clients {
-    Clients {
-        to,
-        per_second,
-        patience: HURRIED,
-        at_most: at_most(per_second),
-    }
-}
-
 fn answers_are_lost(family: Family, per_second: u32) {
     let pair = Pair::new(family, "client", "server");
     pair.far.tracks();
     pair.near.nft(&deaf_client());
     let listener = deaf_listener(&pair.far, pair.service, SMALL);
-    let attempts = clients(pair.service, per_second).start(&pair.near);
+    let attempts = Clients::new(pair.service, per_second, HURRIED).start(&pair.near);
     let stage = pair.watch_far(vec![attempts, listener]);
     one_client_is_no_flood(&seen(&stage, per_second), &stage);
 }
@@ -143,7 +128,7 @@ fn forwarded_answers_are_lost(family: Family, per_second: u32) {
     let routed = Routed::new(family);
     routed.client.nft(&deaf_client());
     let listener = deaf_listener(&routed.server, routed.service, SMALL);
-    let attempts = clients(routed.service, per_second).start(&routed.client);
+    let attempts = Clients::new(routed.service, per_second, HURRIED).start(&routed.client);
     let stage = routed.watch_firewall(vec![attempts, listener]);
     one_client_is_no_flood(&seen(&stage, per_second), &stage);
 }

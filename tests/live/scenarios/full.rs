@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use libtest_mimic::{Completion, Trial};
 
+use super::hold::proxy_gives_up;
 use super::{HURRIED, alone};
 use crate::filler::{ESTABLISHED, Filler, Kind, SYN_SENT};
 use crate::global::Changed;
@@ -32,6 +33,7 @@ pub fn trials() -> Vec<Trial> {
         alone("table-full/drops", 600, drops),
         alone("table-full/evicts", 150, evicts),
         alone("table-full/evicts", 600, evicts),
+        alone("syn-sent-hold/beside-a-full-table", 300, beside_a_full_table),
     ]
 }
 
@@ -59,13 +61,8 @@ fn limit() -> Result<(u64, Option<Changed>), String> {
 fn full_of(kind: Kind, max: u64, per_second: u32) -> Stage {
     let pair = Pair::new(V4, "client", "server");
     pair.far.tracks();
-    let IpAddr::V4(from) = pair.service.ip() else {
-        unreachable!("the pair is an IPv4 one")
-    };
     let listener = closing_server(&pair.far, pair.service);
-    let filler = there(&pair.far.netns, move || Filler::new(from, ELSEWHERE, PORT));
-    let mut filler = filler.expect("a netlink socket");
-    filler.add(kind, max).expect("filling the table");
+    let mut filler = filled(&pair.far, pair.service.ip(), kind, max);
     // The kernel's own collector evicts entries that are not ASSURED above 95 % (gc_worker_can_early_drop), and
     // each eviction makes room: keep it full.
     let refill = again_and_again(&pair.far, move || {
@@ -73,12 +70,7 @@ fn full_of(kind: Kind, max: u64, per_second: u32) -> Stage {
         let room = max.saturating_sub(count.trim().parse().unwrap_or(max));
         filler.add(kind, room).expect("refilling the table");
     });
-    let clients = Clients {
-        to: pair.service,
-        per_second,
-        patience: HURRIED,
-        at_most: u64::from(per_second) * 60,
-    };
+    let clients = Clients::new(pair.service, per_second, HURRIED);
     let traffic = vec![clients.start(&pair.near), refill, listener];
     let stage = pair.watch_far(traffic);
     stage
@@ -87,6 +79,17 @@ fn full_of(kind: Kind, max: u64, per_second: u32) -> Stage {
             host.count() >= max
         });
     stage
+}
+
+fn filled(host: &Host, from: IpAddr, kind: Kind, entries: u64) -> Filler {
+    let IpAddr::V4(from) = from else {
+        unreachable!("the pair is an IPv4 one")
+    };
+    let filler = there(&host.netns, move || {
+        let mut filler = Filler::new(from, ELSEWHERE, PORT)?;
+        filler.add(kind, entries).map(|()| filler)
+    });
+    filler.unwrap_or_else(|error| panic!("filling the table: {error}"))
 }
 
 fn scenario(kind: Kind, per_second: u32, check: fn(&Verdict, &Stage, u64, u32)) -> Completion {
@@ -120,4 +123,26 @@ fn evicts(per_second: u32) -> Completion {
             .proves("early-drop-rises", f64::from(per_second)..=f64::INFINITY)
             .proves("filled-by", max as f64 * 0.9..=max as f64 * 1.01);
     })
+}
+
+/// The hash is the machine's: a dump of this namespace's few entries would walk all of the other's with softirqs off.
+fn beside_a_full_table(per_second: u32) -> Completion {
+    let (max, _guard) = match limit() {
+        Ok(limit) => limit,
+        Err(why) => return Completion::ignored_with(why),
+    };
+    let other = Pair::new(V4, "other", "peer");
+    let _filler = filled(&other.near, other.near_address, ESTABLISHED, max);
+    let stage = proxy_gives_up(V4, per_second);
+    stage.until_entries("SYN_SENT", per_second as usize * 4);
+    let verdict = diagnose(&stage.watched);
+    verdict
+        .blames("firewall", "syn-sent-hold")
+        .triggered_by("backend", "backend-unresponsive", stage.place);
+    // Without this file nothing tells how full the machine's hash is.
+    let slabs = fs::read_to_string("/proc/slabinfo").unwrap_or_default();
+    if slabs.lines().any(|line| line.starts_with("nf_conntrack ")) {
+        assert_eq!(verdict.report["table"]["source"], "procfs", "{verdict}");
+    }
+    Completion::Completed
 }

@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 
 use super::{HURRIED, trial};
 use crate::lab::Family::{self, V4, V6};
-use crate::stage::{Pair, Routed, Stage};
+use crate::stage::{Pair, Routed, Stage, everybody_behind};
 use crate::traffic::{Clients, churn, closing_server};
 use crate::verdict::{Verdict, diagnose};
 
@@ -20,14 +20,16 @@ pub fn trials() -> Vec<Trial> {
         trial("none/firewall", V6, 100, firewall),
         trial("none/few-fail", V4, 10, few_fail),
         trial("none/few-fail", V4, 30, few_fail),
+        trial("none/far-backend", V4, 700, far_backend),
+        trial("none/far-clients", V4, 700, far_clients),
+        trial("none/far-visitors", V4, 700, far_visitors),
+        trial("none/far-visitors-forwarded", V6, 700, far_visitors_forwarded),
+        trial("none/far-backend-forwarded", V6, 700, far_backend_forwarded),
+        trial("none/far-clients-forwarded", V4, 700, far_clients_forwarded),
         trial("none/idle", V4, 0, idle),
         trial("not-tracking", V4, 0, not_tracking),
         trial("not-tracking", V4, 100, not_tracking),
     ]
-}
-
-fn at_most(per_second: u32) -> u64 {
-    u64::from(per_second) * 40
 }
 
 /// The connections are closed as fast as they come.
@@ -35,7 +37,7 @@ pub fn closing(family: Family, per_second: u32, watch_near: bool) -> Stage {
     let pair = Pair::new(family, "client", "server");
     if watch_near { &pair.near } else { &pair.far }.tracks();
     let listener = closing_server(&pair.far, pair.service);
-    let clients = churn(&pair.near, pair.service, per_second, at_most(per_second));
+    let clients = churn(&pair.near, pair.service, per_second);
     let traffic = vec![clients, listener];
     if watch_near {
         pair.watch_near(traffic)
@@ -76,9 +78,75 @@ fn server(family: Family, per_second: u32) {
 fn firewall(family: Family, per_second: u32) {
     let routed = Routed::new(family);
     let listener = closing_server(&routed.server, routed.service);
-    let clients = churn(&routed.client, routed.service, per_second, at_most(per_second));
+    let clients = churn(&routed.client, routed.service, per_second);
     let stage = routed.watch_firewall(vec![clients, listener]);
     nothing(&stage, per_second);
+}
+
+/// Nearly a second there and back, which no SYN is repeated in: hundreds of half-open entries at any moment.
+const ONE_WAY: Duration = Duration::from_millis(440);
+
+fn from_afar(to: std::net::SocketAddr, per_second: u32) -> Clients {
+    Clients::new(to, per_second, ONE_WAY * 4)
+}
+
+/// Every handshake is completed, only late.
+fn nothing_half_open(stage: &Stage, state: &'static str) {
+    stage.until_entries("TIME_WAIT", 1000);
+    stage.until_entries(state, 510);
+    accuses_nobody(&diagnose(&stage.watched));
+}
+
+fn far_backend(family: Family, per_second: u32) {
+    let (pair, way) = Pair::far_apart(family, "proxy", "backend", ONE_WAY);
+    pair.near.tracks();
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = from_afar(pair.service, per_second).start(&pair.near);
+    nothing_half_open(&pair.watch_near(vec![clients, listener, way]), "SYN_SENT");
+}
+
+fn far_clients(family: Family, per_second: u32) {
+    let (pair, way) = Pair::far_apart(family, "client", "server", ONE_WAY);
+    pair.far.tracks();
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = from_afar(pair.service, per_second).start(&pair.near);
+    nothing_half_open(&pair.watch_far(vec![clients, listener, way]), "SYN_RECV");
+}
+
+/// Each from an address of its own, as on any busy site.
+fn far_visitors(family: Family, per_second: u32) {
+    let (pair, way) = Pair::far_apart(family, "client", "server", ONE_WAY);
+    pair.far.tracks();
+    pair.near.is_everybody();
+    pair.far.ip(&everybody_behind(pair.near_address));
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = from_afar(pair.service, per_second).from_everywhere();
+    let traffic = vec![clients.start(&pair.near), listener, way];
+    nothing_half_open(&pair.watch_far(traffic), "SYN_RECV");
+}
+
+fn far_visitors_forwarded(family: Family, per_second: u32) {
+    let (routed, way) = Routed::far_apart(family, true, ONE_WAY);
+    routed.client.is_everybody();
+    let listener = closing_server(&routed.server, routed.service);
+    let clients = from_afar(routed.service, per_second).from_everywhere();
+    let traffic = vec![clients.start(&routed.client), listener, way];
+    nothing_half_open(&routed.watch_firewall(traffic), "SYN_RECV");
+}
+
+fn far_backend_forwarded(family: Family, per_second: u32) {
+    forwarded_afar(family, per_second, false, "SYN_SENT");
+}
+
+fn far_clients_forwarded(family: Family, per_second: u32) {
+    forwarded_afar(family, per_second, true, "SYN_RECV");
+}
+
+fn forwarded_afar(family: Family, per_second: u32, clients: bool, state: &'static str) {
+    let (routed, way) = Routed::far_apart(family, clients, ONE_WAY);
+    let listener = closing_server(&routed.server, routed.service);
+    let attempts = from_afar(routed.service, per_second).start(&routed.client);
+    nothing_half_open(&routed.watch_firewall(vec![attempts, listener, way]), state);
 }
 
 /// Some attempts die, too few to pile up.
@@ -86,12 +154,7 @@ fn few_fail(family: Family, per_second: u32) {
     let pair = Pair::new(family, "proxy", "backend");
     pair.near.tracks();
     pair.far.swallows();
-    let clients = Clients {
-        to: pair.service,
-        per_second,
-        patience: HURRIED,
-        at_most: at_most(per_second),
-    };
+    let clients = Clients::new(pair.service, per_second, HURRIED);
     let traffic = vec![clients.start(&pair.near)];
     let stage = pair.watch_near(traffic);
     stage.until_entries("SYN_SENT", per_second as usize * 5);
@@ -109,7 +172,7 @@ fn idle(family: Family, _: u32) {
 fn not_tracking(family: Family, per_second: u32) {
     let pair = Pair::new(family, "client", "server");
     let listener = closing_server(&pair.far, pair.service);
-    let clients = churn(&pair.near, pair.service, per_second, at_most(per_second));
+    let clients = churn(&pair.near, pair.service, per_second);
     let done = clients.done.clone();
     let stage = pair.watch_far(vec![clients, listener]);
     stage

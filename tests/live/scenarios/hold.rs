@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use super::{HURRIED, trial};
 use crate::lab::Family::{self, V4, V6};
 use crate::lab::PORT;
-use crate::stage::{PATIENCE, Pair, Routed, Stage};
+use crate::stage::{PATIENCE, Pair, Routed, Stage, everybody_behind};
 use crate::traffic::{Clients, churn, closing_server};
 use crate::verdict::diagnose;
 
@@ -23,6 +23,9 @@ pub fn trials() -> Vec<Trial> {
         trial("syn-sent-hold/forwarded", V4, 150, on_the_firewall),
         trial("syn-sent-hold/forwarded", V4, 600, on_the_firewall),
         trial("syn-sent-hold/forwarded", V6, 300, on_the_firewall),
+        trial("syn-sent-hold/forwarded-from-a-bridge", V4, 300, from_a_bridge),
+        trial("syn-sent-hold/forwarded-by-dnat", V4, 300, by_dnat),
+        trial("syn-sent-hold/scan", V4, 300, scan),
         trial("syn-sent-hold/burst-is-over", V4, 150, after_the_burst),
         trial("syn-sent-hold/burst-is-over", V6, 600, after_the_burst),
     ]
@@ -33,12 +36,7 @@ pub fn proxy_gives_up(family: Family, per_second: u32) -> Stage {
     let pair = Pair::new(family, "proxy", "backend");
     pair.near.tracks();
     pair.far.swallows();
-    let clients = Clients {
-        to: pair.service,
-        per_second,
-        patience: HURRIED,
-        at_most: u64::from(per_second) * 30,
-    };
+    let clients = Clients::new(pair.service, per_second, HURRIED);
     let traffic = vec![clients.start(&pair.near)];
     pair.watch_near(traffic)
 }
@@ -47,12 +45,7 @@ pub fn proxy_gives_up(family: Family, per_second: u32) -> Stage {
 pub fn clients_give_up(family: Family, per_second: u32) -> Stage {
     let routed = Routed::new(family);
     routed.server.swallows();
-    let clients = Clients {
-        to: routed.service,
-        per_second,
-        patience: HURRIED,
-        at_most: u64::from(per_second) * 30,
-    };
+    let clients = Clients::new(routed.service, per_second, HURRIED);
     let traffic = vec![clients.start(&routed.client)];
     routed.watch_firewall(traffic)
 }
@@ -76,7 +69,7 @@ fn one_of_two(family: Family, per_second: u32) {
     let mut answering = stage.place;
     answering.set_port(PORT + 1);
     let server = closing_server(&stage.serving, answering);
-    let clients = churn(&stage.watched, answering, per_second, u64::from(per_second) * 30);
+    let clients = churn(&stage.watched, answering, per_second);
     stage.traffic.extend([clients, server]);
     stage.until_entries("SYN_SENT", per_second as usize * 4);
     diagnose(&stage.watched)
@@ -93,6 +86,53 @@ fn on_the_firewall(family: Family, per_second: u32) {
         .triggered_by("backend", "backend-unresponsive", stage.place)
         .proves("held-silent-on-wire", entries as f64 * 0.8..=f64::INFINITY)
         .names(stage.place);
+}
+
+/// Every packet is seen twice on the firewall, on the bridge's port and on the bridge: that is no repeat.
+fn from_a_bridge(family: Family, per_second: u32) {
+    let routed = Routed::new(family);
+    routed.bridges_clients();
+    routed.server.swallows();
+    let traffic = vec![Clients::new(routed.service, per_second, HURRIED).start(&routed.client)];
+    let stage = routed.watch_firewall(traffic);
+    stage.until_entries("SYN_SENT", per_second as usize * 5);
+    diagnose(&stage.watched)
+        .blames("firewall", "syn-sent-hold")
+        .triggered_by("backend", "backend-unresponsive", stage.place);
+}
+
+/// Clients talk to an address of the firewall; who does not answer is the server behind it.
+fn by_dnat(family: Family, per_second: u32) {
+    let routed = Routed::new(family);
+    let public = routed.publishes();
+    routed.server.swallows();
+    let traffic = vec![Clients::new(public, per_second, HURRIED).start(&routed.client)];
+    let stage = routed.watch_firewall(traffic);
+    stage.until_entries("SYN_SENT", per_second as usize * 5);
+    diagnose(&stage.watched)
+        .blames("firewall", "syn-sent-hold")
+        .triggered_by("backend", "backend-unresponsive", stage.place);
+}
+
+/// Somebody tries address after address; no single one of them is to blame.
+fn scan(family: Family, per_second: u32) {
+    let routed = Routed::new(family);
+    routed
+        .firewall
+        .ip(&everybody_behind(routed.service.ip()).replace("add", "replace"));
+    routed.server.swallows();
+    let traffic = vec![
+        Clients::new(routed.service, per_second, HURRIED)
+            .to_everybody()
+            .start(&routed.client),
+    ];
+    let stage = routed.watch_firewall(traffic);
+    stage.until_entries("SYN_SENT", per_second as usize * 5);
+    let verdict = diagnose(&stage.watched);
+    verdict.blames("firewall", "syn-sent-hold");
+    let trigger = &verdict.report["verdict"]["trigger"];
+    assert_eq!(trigger["cause"], "undecided", "{verdict}");
+    assert_eq!(trigger["where"], serde_json::json!([]), "{verdict}");
 }
 
 fn after_the_burst(family: Family, per_second: u32) {

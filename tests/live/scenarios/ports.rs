@@ -26,12 +26,7 @@ fn exhaust(pair: &Pair, per_second: u32) -> crate::traffic::Traffic {
     let last = FIRST + per_second * 2 - 1;
     pair.near
         .set("net.ipv4.ip_local_port_range", &format!("{FIRST} {last}"));
-    let clients = Clients {
-        to: pair.service,
-        per_second,
-        patience: PATIENT,
-        at_most: u64::from(per_second) * 30,
-    };
+    let clients = Clients::new(pair.service, per_second, PATIENT);
     clients.start(&pair.near)
 }
 
