@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libtest_mimic::Trial;
+
+use crate::pace::until;
 
 /// Puts the old value back when dropped, or when this process is gone: its child waits for the end of a pipe.
 pub struct Changed {
@@ -56,14 +57,9 @@ pub fn trial() -> Trial {
             .env(CHANGE, file.path())
             .spawn()?;
         let becomes = |wanted: &str| {
-            let began = Instant::now();
-            while fs::read_to_string(file.path()).unwrap_or_default().trim() != wanted {
-                assert!(
-                    began.elapsed() < Duration::from_secs(10),
-                    "it never became {wanted}"
-                );
-                thread::sleep(Duration::from_millis(10));
-            }
+            let now = || fs::read_to_string(file.path()).unwrap_or_default();
+            let became = until(Duration::from_secs(10), || now().trim() == wanted);
+            assert!(became, "it never became {wanted}");
         };
         becomes("new");
         child.kill()?; // SIGKILL: nothing of its own runs any more
@@ -77,6 +73,7 @@ pub fn trial() -> Trial {
 pub fn change_and_hang() {
     if let Some(path) = std::env::var_os(CHANGE) {
         let _guard = Changed::to(&path.to_string_lossy(), "new");
-        thread::sleep(Duration::from_secs(60));
+        // Far longer than it takes to be killed.
+        until(Duration::from_secs(60), || false);
     }
 }

@@ -4,16 +4,15 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::inside::{NAMED, inside, run, there};
+use crate::pace::until;
 use crate::packet::nobodies;
 use crate::traffic::{Traffic, carrier};
 
 /// Every namespace of these tests: this, the process id, a number, the host's role.
 const PREFIX: &str = "ctlv";
-const POLL: Duration = Duration::from_millis(100);
 /// The service that every scenario is about.
 pub const PORT: u16 = 8080;
 
@@ -246,18 +245,14 @@ impl Host {
 
     /// Polls until it holds; `within` is the bound that makes a hopeless wait a failure.
     pub fn until(&self, what: &str, within: Duration, holds: impl Fn(&Host) -> bool) {
-        let began = Instant::now();
-        while !holds(self) {
-            assert!(
-                began.elapsed() < within,
-                "{}: still not so after {within:?}: {what}; the table has {} entries, {} SYN_SENT, {} SYN_RECV",
-                self.netns,
-                self.count(),
-                self.in_state("SYN_SENT"),
-                self.in_state("SYN_RECV"),
-            );
-            thread::sleep(POLL);
-        }
+        assert!(
+            until(within, || holds(self)),
+            "{}: still not so after {within:?}: {what}; the table has {} entries, {} SYN_SENT, {} SYN_RECV",
+            self.netns,
+            self.count(),
+            self.in_state("SYN_SENT"),
+            self.in_state("SYN_RECV"),
+        );
     }
 }
 

@@ -7,6 +7,7 @@ mod filler;
 mod global;
 mod inside;
 mod lab;
+mod pace;
 mod packet;
 mod recordings;
 mod scenarios;

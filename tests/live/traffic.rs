@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use crate::delay::Way;
 use crate::inside::inside;
 use crate::lab::Host;
+use crate::pace::tick;
 use crate::packet::{spoofed_syn, stranger};
 
 /// No traffic outlives this, whatever becomes of the test.
 const LONGEST: Duration = Duration::from_secs(45);
-const TICK: Duration = Duration::from_millis(5);
 /// A peer of the test's own that does not answer for so long is broken.
 const STUCK: Duration = Duration::from_secs(5);
 
@@ -110,8 +110,8 @@ pub struct Clients {
     to: SocketAddr,
     per_second: u32,
     patience: Duration,
-    from_everywhere: bool,
-    to_everybody: bool,
+    many_sources: bool,
+    many_targets: bool,
 }
 
 impl Clients {
@@ -120,23 +120,23 @@ impl Clients {
             to,
             per_second,
             patience,
-            from_everywhere: false,
-            to_everybody: false,
+            many_sources: false,
+            many_targets: false,
         }
     }
 
     /// One address of the nobodies' blocks after the other; the host must hold them.
-    pub fn from_everywhere(self) -> Clients {
+    pub fn with_many_sources(self) -> Clients {
         Clients {
-            from_everywhere: true,
+            many_sources: true,
             ..self
         }
     }
 
     /// One of the nobodies after the other is tried.
-    pub fn to_everybody(self) -> Clients {
+    pub fn with_many_targets(self) -> Clients {
         Clients {
-            to_everybody: true,
+            many_targets: true,
             ..self
         }
     }
@@ -148,12 +148,12 @@ impl Clients {
                 for _ in 0..run.due(self.per_second) {
                     let number = run.done.load(Ordering::Relaxed) as u32;
                     let other = stranger(self.to.ip(), number);
-                    let to = if self.to_everybody {
+                    let to = if self.many_targets {
                         SocketAddr::new(other, self.to.port())
                     } else {
                         self.to
                     };
-                    match connect(self.from_everywhere.then_some(other), to) {
+                    match connect(self.many_sources.then_some(other), to) {
                         Ok(socket) => open.push_back((Instant::now(), socket)),
                         Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
                             run.portless.fetch_add(1, Ordering::Relaxed);
@@ -168,7 +168,7 @@ impl Clients {
                 {
                     open.pop_front();
                 }
-                thread::sleep(TICK);
+                tick();
             }
         })
     }
@@ -178,7 +178,7 @@ impl Clients {
 pub fn deaf_listener(host: &Host, at: SocketAddr, backlog: i32) -> Traffic {
     listener(host, at, backlog, |_, run| {
         while run.goes_on() {
-            thread::sleep(TICK);
+            tick();
         }
     })
 }
@@ -227,12 +227,22 @@ fn accept_each(listener: &TcpListener, run: &Run, each: &mut dyn FnMut(TcpStream
                 run.count();
                 each(stream);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                thread::sleep(Duration::from_millis(1))
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => somebody_calls(listener),
             Err(error) => panic!("accepting: {error}"),
         }
     }
+}
+
+/// Waits for a connection, a little.
+fn somebody_calls(listener: &TcpListener) {
+    const MILLIS: i32 = 20;
+    let mut wanted = libc::pollfd {
+        fd: listener.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: the pointer and length describe `wanted`, which outlives the call.
+    unsafe { libc::poll(&raw mut wanted, 1, MILLIS) };
 }
 
 /// Opens `per_second` connections one after the other, each until the server closes it.
@@ -249,7 +259,7 @@ pub fn churn(host: &Host, to: SocketAddr, per_second: u32) -> Traffic {
                 let _ = stream.read(&mut [0; 8]);
                 run.count();
             }
-            thread::sleep(TICK);
+            tick();
         }
     })
 }
@@ -265,7 +275,7 @@ pub fn flood(host: &Host, to: SocketAddr, per_second: u32) -> Traffic {
                 send(&socket, to, &packet).unwrap_or_else(|error| panic!("sending a SYN to {to}: {error}"));
                 run.count();
             }
-            thread::sleep(TICK);
+            tick();
         }
     })
 }
@@ -276,7 +286,7 @@ pub fn again_and_again(host: &Host, mut work: impl FnMut() + Send + 'static) -> 
         while run.goes_on() {
             work();
             run.count();
-            thread::sleep(TICK);
+            tick();
         }
     })
 }
@@ -289,7 +299,7 @@ pub fn carrier(host: &Host, interfaces: [&'static str; 2], delay: Duration) -> T
         let _ = ready.send(());
         while run.goes_on() {
             way.carry();
-            thread::sleep(Duration::from_millis(1));
+            tick();
         }
     });
     carries.recv_timeout(STUCK).expect("the way is open");

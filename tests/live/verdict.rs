@@ -3,11 +3,12 @@
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::lab::Host;
+use crate::pace::until;
 
 /// A look takes the window or the tap, and the reading of a table; beyond this it hangs.
 const HANGS: Duration = Duration::from_secs(60);
@@ -62,22 +63,21 @@ fn drained(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Strin
 }
 
 fn ended(child: &mut Child, arguments: &[&str]) -> i32 {
-    let began = Instant::now();
-    loop {
-        let status = child
+    let called = arguments.join(" ");
+    let mut status = None;
+    let ended = until(HANGS, || {
+        status = child
             .try_wait()
-            .unwrap_or_else(|error| panic!("waiting for ctlens: {error}"));
-        if let Some(status) = status {
-            return status
-                .code()
-                .unwrap_or_else(|| panic!("ctlens {}: {status}", arguments.join(" ")));
-        }
-        if began.elapsed() > HANGS {
-            let _ = child.kill();
-            panic!("ctlens {}: not done after {HANGS:?}", arguments.join(" "));
-        }
-        thread::sleep(Duration::from_millis(20));
+            .unwrap_or_else(|error| panic!("waiting for ctlens {called}: {error}"));
+        status.is_some()
+    });
+    if !ended {
+        let _ = child.kill();
+        panic!("ctlens {called}: not done after {HANGS:?}");
     }
+    status
+        .and_then(|status| status.code())
+        .unwrap_or_else(|| panic!("ctlens {called}: {status:?}"))
 }
 
 impl Verdict {

@@ -120,7 +120,7 @@ fn far_visitors(family: Family, per_second: u32) {
     pair.near.is_everybody();
     pair.far.ip(&everybody_behind(pair.near_address));
     let listener = closing_server(&pair.far, pair.service);
-    let clients = from_afar(pair.service, per_second).from_everywhere();
+    let clients = from_afar(pair.service, per_second).with_many_sources();
     let traffic = vec![clients.start(&pair.near), listener, way];
     nothing_half_open(&pair.watch_far(traffic), "SYN_RECV");
 }
@@ -129,7 +129,7 @@ fn far_visitors_forwarded(family: Family, per_second: u32) {
     let (routed, way) = Routed::far_apart(family, true, ONE_WAY);
     routed.client.is_everybody();
     let listener = closing_server(&routed.server, routed.service);
-    let clients = from_afar(routed.service, per_second).from_everywhere();
+    let clients = from_afar(routed.service, per_second).with_many_sources();
     let traffic = vec![clients.start(&routed.client), listener, way];
     nothing_half_open(&routed.watch_firewall(traffic), "SYN_RECV");
 }

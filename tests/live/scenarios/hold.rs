@@ -123,7 +123,7 @@ fn scan(family: Family, per_second: u32) {
     routed.server.swallows();
     let traffic = vec![
         Clients::new(routed.service, per_second, HURRIED)
-            .to_everybody()
+            .with_many_targets()
             .start(&routed.client),
     ];
     let stage = routed.watch_firewall(traffic);
