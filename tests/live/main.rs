@@ -11,6 +11,7 @@ mod pace;
 mod packet;
 mod recordings;
 mod scenarios;
+mod socket;
 mod stage;
 mod traffic;
 mod verdict;
@@ -48,5 +49,5 @@ fn able() -> Result<(), String> {
     }
     lab::sweep();
     lab::probe()?;
-    traffic::raise_file_limit()
+    socket::raise_file_limit()
 }
