@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::inside::{NAMED, inside, run, there};
@@ -17,6 +17,12 @@ const PREFIX: &str = "ctlv";
 pub const PORT: u16 = 8080;
 
 static LABS: AtomicU32 = AtomicU32::new(0);
+static PLAIN: AtomicBool = AtomicBool::new(false);
+
+/// From now on a host's namespace is named after its role alone: for recordings, which people read.
+pub fn name_by_role() {
+    PLAIN.store(true, Ordering::Relaxed);
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -55,7 +61,11 @@ impl Lab {
     }
 
     pub fn host(&mut self, role: &str) -> Host {
-        let netns = format!("{PREFIX}{}-{}-{role}", std::process::id(), self.number);
+        let netns = if PLAIN.load(Ordering::Relaxed) {
+            role.to_string()
+        } else {
+            format!("{PREFIX}{}-{}-{role}", std::process::id(), self.number)
+        };
         must(run("ip", &["netns", "add", &netns], ""));
         let host = Host { netns };
         self.hosts.push(host.clone());

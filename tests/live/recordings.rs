@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::lab::Family::V4;
+use crate::lab::{self, Family::V4};
 use crate::scenarios::{HURRIED, flood, healthy, hold, overflow};
 use crate::stage::Stage;
 use crate::verdict::ctlens;
@@ -17,6 +17,7 @@ const ENTRIES: usize = 700;
 
 struct Recording {
     name: &'static str,
+    program: &'static str,
     stage: fn() -> Stage,
     /// The TCP state whose entries are waited for.
     state: &'static str,
@@ -25,26 +26,31 @@ struct Recording {
 const RECORDINGS: [Recording; 5] = [
     Recording {
         name: "syn-sent-hold",
+        program: "haproxy",
         stage: || hold::proxy_gives_up(V4, PER_SECOND),
         state: "SYN_SENT",
     },
     Recording {
         name: "syn-sent-hold-forwarded",
+        program: "curl",
         stage: || hold::clients_give_up(V4, PER_SECOND),
         state: "SYN_SENT",
     },
     Recording {
         name: "syn-flood",
+        program: "nginx",
         stage: || flood::cookies(V4, PER_SECOND),
         state: "SYN_RECV",
     },
     Recording {
         name: "listener-overflow",
+        program: "nginx",
         stage: || overflow::queue_is_full(V4, PER_SECOND, HURRIED),
         state: "SYN_SENT",
     },
     Recording {
         name: "healthy",
+        program: "nginx",
         stage: || healthy::closing(V4, PER_SECOND, false),
         state: "TIME_WAIT",
     },
@@ -53,7 +59,11 @@ const RECORDINGS: [Recording; 5] = [
 /// One file a scenario, over what is there.
 pub fn make(directory: &Path) -> ExitCode {
     fs::create_dir_all(directory).unwrap_or_else(|error| panic!("making {}: {error}", directory.display()));
+    lab::name_by_role();
     for recording in RECORDINGS {
+        // The process that a reader will see behind the sockets.
+        fs::write("/proc/self/comm", recording.program)
+            .unwrap_or_else(|error| panic!("naming itself: {error}"));
         let stage = (recording.stage)();
         stage.until_entries(recording.state, ENTRIES);
         let path = directory.join(format!("{}.pcapng.zst", recording.name));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::inside::{run, there};
 use crate::lab::Host;
 use crate::pace::until;
 
@@ -136,6 +137,22 @@ impl Verdict {
             "{id} is {value:?}, not in {range:?}{self}"
         );
         self
+    }
+
+    /// Runs the command of the fix that begins with `what`, in the namespace that was looked into.
+    #[track_caller]
+    pub fn follow_advice(&self, what: &str, host: &Host) {
+        let fixes = self.report["verdict"]["fix_first"].as_array();
+        let fix = fixes
+            .into_iter()
+            .flatten()
+            .find(|fix| fix["what"].as_str().is_some_and(|text| text.starts_with(what)));
+        let command = fix.and_then(|fix| fix["command"].as_str());
+        let command = command
+            .unwrap_or_else(|| panic!("no such advice{self}"))
+            .to_string();
+        there(&host.netns, move || run("sh", &["-c", &command], ""))
+            .unwrap_or_else(|why| panic!("{why}{self}"));
     }
 
     pub fn confidence(&self) -> f64 {

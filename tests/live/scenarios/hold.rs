@@ -3,11 +3,12 @@
 use libtest_mimic::Trial;
 
 use super::{HURRIED, trial};
+use crate::inside::run;
 use crate::lab::Family::{self, V4, V6};
 use crate::lab::PORT;
 use crate::stage::{PATIENCE, Pair, Routed, Stage, everybody_behind};
 use crate::traffic::{Clients, churn, closing_server};
-use crate::verdict::diagnose;
+use crate::verdict::{Verdict, diagnose};
 
 /// nf_conntrack_tcp_timeout_syn_sent of a new namespace.
 const SYN_SENT_SECS: u32 = 120;
@@ -62,6 +63,19 @@ fn on_the_proxy(family: Family, per_second: u32) {
         .proves("amplification", 5.0..=f64::INFINITY)
         .names(stage.place);
     assert!(verdict.confidence() >= 0.9, "{verdict}");
+    advice_is_sound(stage, &verdict);
+}
+
+/// What the verdict says to do first does what it says.
+fn advice_is_sound(mut stage: Stage, verdict: &Verdict) {
+    if run("conntrack", &["--version"], "").is_err() {
+        return; // the advice names a tool that this machine does not have
+    }
+    stage.quiet();
+    let before = stage.watched.in_state("SYN_SENT");
+    verdict.follow_advice("Delete the held entries now", &stage.watched);
+    let after = stage.watched.in_state("SYN_SENT");
+    assert_eq!(after, 0, "of {before} entries{verdict}");
 }
 
 fn one_of_two(family: Family, per_second: u32) {
@@ -109,9 +123,11 @@ fn by_dnat(family: Family, per_second: u32) {
     let traffic = vec![Clients::new(public, per_second, HURRIED).start(&routed.client)];
     let stage = routed.watch_firewall(traffic);
     stage.until_entries("SYN_SENT", per_second as usize * 5);
-    diagnose(&stage.watched)
+    let verdict = diagnose(&stage.watched);
+    verdict
         .blames("firewall", "syn-sent-hold")
         .triggered_by("backend", "backend-unresponsive", stage.place);
+    advice_is_sound(stage, &verdict);
 }
 
 /// Somebody tries address after address; no single one of them is to blame.
