@@ -114,7 +114,7 @@ impl<'a> Census<'a> {
             Some(TcpState::SynRecv) => self.half_open(flow, age, now, true),
             Some(TcpState::Established | TcpState::TimeWait | TcpState::FinWait) => {
                 for pile in &mut self.syn_sent {
-                    pile.answered(flow.orig.dst, flow.orig.dport);
+                    pile.answered(flow);
                 }
             }
             _ => {}

@@ -134,7 +134,7 @@ pub struct Pile {
     pub basis: Basis,
     pub new_per_s: Option<Estimate>,
     pub median_age_s: Option<u32>,
-    /// Where the SYNs go, largest first, at most [`MAX_DESTINATIONS`].
+    /// Who is to answer, after DNAT, largest first, at most [`MAX_DESTINATIONS`].
     pub destinations: Vec<Destination>,
     /// Distinct source addresses among the entries looked at; a lower bound when `sources_capped`.
     pub sources: u64,

@@ -57,7 +57,8 @@ impl PileTally {
         } else {
             self.sources_capped = true;
         }
-        let key = (flow.orig.dst, flow.orig.dport);
+        // Behind DNAT it is not the address that the SYN was sent to which fails to answer.
+        let key = (flow.reply.src, flow.reply.sport);
         if let Some(seen) = self.destinations.get_mut(&key) {
             seen.0 += 1;
         } else if self.destinations.len() < MAX_ADDRESSES {
@@ -66,8 +67,8 @@ impl PileTally {
     }
 
     /// An entry of a later state to a destination of this pile: it answers somebody.
-    pub fn answered(&mut self, dst: IpAddr, dport: u16) {
-        if let Some(seen) = self.destinations.get_mut(&(dst, dport)) {
+    pub fn answered(&mut self, flow: &Flow) {
+        if let Some(seen) = self.destinations.get_mut(&(flow.reply.src, flow.reply.sport)) {
             seen.1 += 1;
         }
     }
@@ -220,12 +221,29 @@ mod tests {
     }
 
     #[test]
+    fn behind_nat_the_one_that_should_answer_is_named() {
+        let mut flow = Flow::default();
+        flow.orig.dst = "10.0.0.1".parse().unwrap();
+        flow.orig.dport = 80;
+        flow.reply.src = "10.1.0.7".parse().unwrap();
+        flow.reply.sport = 8080;
+        let mut tally = PileTally::default();
+        tally.add(&flow, Some(20), Fate::Held);
+        tally.answered(&flow);
+        let got = tally.finish(Sample::all(1), 0);
+        assert_eq!(
+            (got.destinations[0].label().as_str(), got.destinations[0].answered),
+            ("10.1.0.7:8080", 1)
+        );
+    }
+
+    #[test]
     fn arrivals_and_sources() {
         let mut tally = PileTally::default();
         for n in 0..1000u16 {
             let mut flow = Flow::default();
             flow.orig.src = std::net::Ipv4Addr::from(u32::from(n % 500)).into();
-            flow.orig.dport = 80;
+            flow.reply.sport = 80;
             tally.add(&flow, Some(u32::from(n % 100)), Fate::Held);
         }
         let got = tally.finish(Sample::all(1000), 0);

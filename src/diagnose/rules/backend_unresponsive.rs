@@ -141,14 +141,22 @@ fn whither(pile: &Pile) -> Weighed {
 
 fn owners(evidence: &Evidence, pile: &Pile) -> Option<Weighed> {
     let half_open = evidence.half_open.as_ref()?;
-    let (process, uid, sockets) = half_open.owners.first()?;
+    let owners = &half_open.owners;
+    // Processes are looked for up to a bound: where most sockets have none, the largest that has one is named.
+    let (process, uid, sockets) = owners.iter().find(|o| o.0.is_some()).or(owners.first())?;
     let who = match process {
         Some(process) => format!("{} (pid {}, uid {uid})", process.name, process.pid),
         None => format!("uid {uid}"),
     };
-    let text = format!("{} live SYN_SENT sockets of {who}", whole(*sockets as f64));
+    let all: u64 = owners.iter().map(|owner| owner.2).sum();
+    let whose = if *sockets == all {
+        format!("all of {who}")
+    } else {
+        format!("at least {} of them of {who}", whole(*sockets as f64))
+    };
+    let text = format!("{} live SYN_SENT sockets, {whose}", whole(all as f64));
     let nats = if pile.live.value > 0.0 { 0.3 } else { 0.0 };
-    Some(fact("live-sockets", nats, text, *sockets as f64, "sockets"))
+    Some(fact("live-sockets", nats, text, all as f64, "sockets"))
 }
 
 fn fixes(pile: &Pile) -> Vec<crate::diagnose::report::Fix> {

@@ -70,7 +70,7 @@ fn fixes(evidence: &Evidence, pile: &Pile) -> Vec<Fix> {
         .filter(|d| d.entries.value >= pile.entries.value * 0.5);
     let filter = target.map_or(String::new(), |d| {
         let family = if d.addr.is_ipv6() { "-f ipv6 " } else { "" };
-        format!("{family}--orig-dst {} --orig-port-dst {} ", d.addr, d.port)
+        format!("{family}--reply-src {} --reply-port-src {} ", d.addr, d.port)
     });
     let mut out = vec![fix(
         "Delete the held entries now (a live client's next SYN makes a new one)",

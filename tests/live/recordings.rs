@@ -1,0 +1,86 @@
+//! Real recordings for fixtures/, made in the scenarios' own namespaces.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::lab::{self, Family::V4};
+use crate::scenarios::{HURRIED, flood, healthy, hold, overflow};
+use crate::stage::Stage;
+use crate::verdict::ctlens;
+
+/// Fixtures are read by every golden test.
+const LARGEST_BYTES: u64 = 300_000;
+/// A little above the least that makes a pile-up.
+const PER_SECOND: u32 = 150;
+const ENTRIES: usize = 700;
+
+struct Recording {
+    name: &'static str,
+    program: &'static str,
+    stage: fn() -> Stage,
+    /// The TCP state whose entries are waited for.
+    state: &'static str,
+}
+
+const RECORDINGS: [Recording; 5] = [
+    Recording {
+        name: "syn-sent-hold",
+        program: "haproxy",
+        stage: || hold::proxy_gives_up(V4, PER_SECOND),
+        state: "SYN_SENT",
+    },
+    Recording {
+        name: "syn-sent-hold-forwarded",
+        program: "curl",
+        stage: || hold::clients_give_up(V4, PER_SECOND),
+        state: "SYN_SENT",
+    },
+    Recording {
+        name: "syn-flood",
+        program: "nginx",
+        stage: || flood::cookies(V4, PER_SECOND),
+        state: "SYN_RECV",
+    },
+    Recording {
+        name: "listener-overflow",
+        program: "nginx",
+        stage: || overflow::queue_is_full(V4, PER_SECOND, HURRIED),
+        state: "SYN_SENT",
+    },
+    Recording {
+        name: "healthy",
+        program: "nginx",
+        stage: || healthy::closing(V4, PER_SECOND, false),
+        state: "TIME_WAIT",
+    },
+];
+
+/// One file a scenario, over what is there.
+pub fn make(directory: &Path) -> ExitCode {
+    fs::create_dir_all(directory).unwrap_or_else(|error| panic!("making {}: {error}", directory.display()));
+    lab::name_by_role();
+    for recording in RECORDINGS {
+        // The process that a reader will see behind the sockets.
+        fs::write("/proc/self/comm", recording.program)
+            .unwrap_or_else(|error| panic!("naming itself: {error}"));
+        let stage = (recording.stage)();
+        stage.until_entries(recording.state, ENTRIES);
+        let path = directory.join(format!("{}.pcapng.zst", recording.name));
+        let file = path.display().to_string();
+        let (exit, stdout, stderr) = ctlens(&["record", &file, "--netns", &stage.watched.netns]);
+        assert!(
+            exit == 0 || exit == 1,
+            "ctlens record {file}: exit {exit}\n{stdout}{stderr}"
+        );
+        let bytes = fs::metadata(&path)
+            .unwrap_or_else(|error| panic!("{file}: {error}"))
+            .len();
+        assert!(
+            bytes <= LARGEST_BYTES,
+            "{file}: {bytes} bytes are over {LARGEST_BYTES}"
+        );
+        println!("{file}: {bytes} bytes");
+    }
+    ExitCode::SUCCESS
+}

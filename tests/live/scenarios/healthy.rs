@@ -1,0 +1,190 @@
+//! Hosts on which there is nothing to find, and nobody may be accused.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+
+use super::{HURRIED, trial};
+use crate::lab::Family::{self, V4, V6};
+use crate::stage::{Pair, Routed, Stage, everybody_behind};
+use crate::traffic::{Clients, churn, closing_server};
+use crate::verdict::{Verdict, diagnose};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("none/proxy", V4, 100, proxy),
+        trial("none/proxy", V4, 400, proxy),
+        trial("none/server", V4, 100, server),
+        trial("none/server", V6, 400, server),
+        trial("none/firewall", V4, 400, firewall),
+        trial("none/firewall", V6, 100, firewall),
+        trial("none/few-fail", V4, 10, few_fail),
+        trial("none/few-fail", V4, 30, few_fail),
+        trial("none/far-backend", V4, 700, far_backend),
+        trial("none/far-clients", V4, 700, far_clients),
+        trial("none/far-visitors", V4, 700, far_visitors),
+        trial("none/far-visitors-forwarded", V6, 700, far_visitors_forwarded),
+        trial("none/far-backend-forwarded", V6, 700, far_backend_forwarded),
+        trial("none/far-clients-forwarded", V4, 700, far_clients_forwarded),
+        trial("none/idle", V4, 0, idle),
+        trial("not-tracking", V4, 0, not_tracking),
+        trial("not-tracking", V4, 100, not_tracking),
+    ]
+}
+
+/// The connections are closed as fast as they come.
+pub fn closing(family: Family, per_second: u32, watch_near: bool) -> Stage {
+    let pair = Pair::new(family, "client", "server");
+    if watch_near { &pair.near } else { &pair.far }.tracks();
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = churn(&pair.near, pair.service, per_second);
+    let traffic = vec![clients, listener];
+    if watch_near {
+        pair.watch_near(traffic)
+    } else {
+        pair.watch_far(traffic)
+    }
+}
+
+fn nothing(stage: &Stage, per_second: u32) {
+    stage.until_entries("TIME_WAIT", per_second as usize * 8);
+    accuses_nobody(&diagnose(&stage.watched));
+}
+
+fn accuses_nobody(verdict: &Verdict) {
+    verdict.blames("none", "none").without_trigger();
+    assert!(verdict.confidence() >= 0.9, "{verdict}");
+    for cause in [
+        "syn-sent-hold",
+        "syn-recv-hold",
+        "table-full",
+        "listener-overflow",
+        "ephemeral-ports-exhausted",
+        "backend-unresponsive",
+        "syn-flood",
+    ] {
+        assert_eq!(verdict.finding(cause), "clear", "{cause}{verdict}");
+    }
+}
+
+fn proxy(family: Family, per_second: u32) {
+    nothing(&closing(family, per_second, true), per_second);
+}
+
+fn server(family: Family, per_second: u32) {
+    nothing(&closing(family, per_second, false), per_second);
+}
+
+fn firewall(family: Family, per_second: u32) {
+    let routed = Routed::new(family);
+    let listener = closing_server(&routed.server, routed.service);
+    let clients = churn(&routed.client, routed.service, per_second);
+    let stage = routed.watch_firewall(vec![clients, listener]);
+    nothing(&stage, per_second);
+}
+
+/// Nearly a second there and back, which no SYN is repeated in: hundreds of half-open entries at any moment.
+const ONE_WAY: Duration = Duration::from_millis(440);
+
+fn from_afar(to: std::net::SocketAddr, per_second: u32) -> Clients {
+    Clients::new(to, per_second, ONE_WAY * 4)
+}
+
+/// Every handshake is completed, only late.
+fn nothing_half_open(stage: &Stage, state: &'static str) {
+    stage.until_entries("TIME_WAIT", 1000);
+    stage.until_entries(state, 510);
+    accuses_nobody(&diagnose(&stage.watched));
+}
+
+fn far_backend(family: Family, per_second: u32) {
+    let (pair, way) = Pair::far_apart(family, "proxy", "backend", ONE_WAY);
+    pair.near.tracks();
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = from_afar(pair.service, per_second).start(&pair.near);
+    nothing_half_open(&pair.watch_near(vec![clients, listener, way]), "SYN_SENT");
+}
+
+fn far_clients(family: Family, per_second: u32) {
+    let (pair, way) = Pair::far_apart(family, "client", "server", ONE_WAY);
+    pair.far.tracks();
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = from_afar(pair.service, per_second).start(&pair.near);
+    nothing_half_open(&pair.watch_far(vec![clients, listener, way]), "SYN_RECV");
+}
+
+/// Each from an address of its own, as on any busy site.
+fn far_visitors(family: Family, per_second: u32) {
+    let (pair, way) = Pair::far_apart(family, "client", "server", ONE_WAY);
+    pair.far.tracks();
+    pair.near.is_everybody();
+    pair.far.ip(&everybody_behind(pair.near_address));
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = from_afar(pair.service, per_second).with_many_sources();
+    let traffic = vec![clients.start(&pair.near), listener, way];
+    nothing_half_open(&pair.watch_far(traffic), "SYN_RECV");
+}
+
+fn far_visitors_forwarded(family: Family, per_second: u32) {
+    let (routed, way) = Routed::far_apart(family, true, ONE_WAY);
+    routed.client.is_everybody();
+    let listener = closing_server(&routed.server, routed.service);
+    let clients = from_afar(routed.service, per_second).with_many_sources();
+    let traffic = vec![clients.start(&routed.client), listener, way];
+    nothing_half_open(&routed.watch_firewall(traffic), "SYN_RECV");
+}
+
+fn far_backend_forwarded(family: Family, per_second: u32) {
+    forwarded_afar(family, per_second, false, "SYN_SENT");
+}
+
+fn far_clients_forwarded(family: Family, per_second: u32) {
+    forwarded_afar(family, per_second, true, "SYN_RECV");
+}
+
+fn forwarded_afar(family: Family, per_second: u32, clients: bool, state: &'static str) {
+    let (routed, way) = Routed::far_apart(family, clients, ONE_WAY);
+    let listener = closing_server(&routed.server, routed.service);
+    let attempts = from_afar(routed.service, per_second).start(&routed.client);
+    nothing_half_open(&routed.watch_firewall(vec![attempts, listener, way]), state);
+}
+
+/// Some attempts die, too few to pile up.
+fn few_fail(family: Family, per_second: u32) {
+    let pair = Pair::new(family, "proxy", "backend");
+    pair.near.tracks();
+    pair.far.swallows();
+    let clients = Clients::new(pair.service, per_second, HURRIED);
+    let traffic = vec![clients.start(&pair.near)];
+    let stage = pair.watch_near(traffic);
+    stage.until_entries("SYN_SENT", per_second as usize * 5);
+    accuses_nobody(&diagnose(&stage.watched));
+}
+
+fn idle(family: Family, _: u32) {
+    let pair = Pair::new(family, "host", "peer");
+    pair.near.tracks();
+    let stage = pair.watch_near(Vec::new());
+    accuses_nobody(&diagnose(&stage.watched));
+}
+
+/// No rule tracks: the empty table is not a healthy one, however much goes through.
+fn not_tracking(family: Family, per_second: u32) {
+    let pair = Pair::new(family, "client", "server");
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = churn(&pair.near, pair.service, per_second);
+    let done = clients.done.clone();
+    let stage = pair.watch_far(vec![clients, listener]);
+    stage
+        .watched
+        .until("connections pass", Duration::from_secs(10), |_| {
+            done.load(std::sync::atomic::Ordering::Relaxed) >= u64::from(per_second) / 2
+        });
+    let verdict = diagnose(&stage.watched);
+    assert_eq!(verdict.exit, 2, "{verdict}");
+    assert!(verdict.stderr.contains("not tracking"), "{verdict}");
+    assert!(
+        verdict.report.is_null(),
+        "no verdict where none can be given{verdict}"
+    );
+}

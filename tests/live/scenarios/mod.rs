@@ -1,0 +1,62 @@
+//! Every cause at two intensities, and the hosts on which there is nothing to find.
+
+use std::sync::RwLock;
+use std::time::Duration;
+
+use libtest_mimic::{Completion, Trial};
+
+use crate::lab::Family;
+
+pub mod flood;
+pub mod full;
+pub mod healthy;
+pub mod hold;
+pub mod overflow;
+pub mod ports;
+pub mod unresponsive;
+
+/// What a proxy that is in a hurry waits for a connection.
+pub const HURRIED: Duration = Duration::from_millis(300);
+/// What a patient one waits: longer than any scenario.
+pub const PATIENT: Duration = Duration::from_secs(90);
+
+pub fn all() -> Vec<Trial> {
+    let mut out = Vec::new();
+    out.extend(hold::trials());
+    out.extend(unresponsive::trials());
+    out.extend(overflow::trials());
+    out.extend(flood::trials());
+    out.extend(ports::trials());
+    out.extend(healthy::trials());
+    // Last: they have the machine to themselves.
+    out.extend(full::trials());
+    out
+}
+
+/// Scenarios share the machine; one that fills the host's hash to its limit must not slow the others down.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// A scenario of this family and rate.
+fn trial(name: &str, family: Family, per_second: u32, work: fn(Family, u32)) -> Trial {
+    Trial::test(name_of(name, family, per_second), move || {
+        let _shared = MACHINE.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        work(family, per_second);
+        Ok(())
+    })
+}
+
+/// A scenario that runs while no other does, and may find that it cannot.
+fn alone(name: &str, per_second: u32, work: fn(u32) -> Completion) -> Trial {
+    Trial::ignorable_test(name_of(name, Family::V4, per_second), move || {
+        let _alone = MACHINE.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Ok(work(per_second))
+    })
+}
+
+fn name_of(name: &str, family: Family, per_second: u32) -> String {
+    let family = match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    };
+    format!("{name}/{family}/{per_second}-per-s")
+}

@@ -1,0 +1,272 @@
+//! Real traffic, bounded in count and time: clients that give up, servers that do not accept, floods, churn.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::delay::Way;
+use crate::inside::inside;
+use crate::lab::Host;
+use crate::pace::tick;
+use crate::packet::{spoofed_syn, stranger};
+use crate::socket::{connect, raw_socket, send, set_backlog, somebody_calls};
+
+/// No traffic outlives this, whatever becomes of the test.
+const LONGEST: Duration = Duration::from_secs(45);
+/// A peer of the test's own that does not answer for so long is broken.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// Runs until dropped, or until its count or time is used up.
+pub struct Traffic {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    /// Attempts made, connections taken: what the traffic counts.
+    pub done: Arc<AtomicU64>,
+    /// connect() found no free port.
+    pub portless: Arc<AtomicU64>,
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+            && !thread::panicking()
+        {
+            panic!("traffic broke down");
+        }
+    }
+}
+
+/// What a traffic's thread sees of it.
+struct Run {
+    began: Instant,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    portless: Arc<AtomicU64>,
+}
+
+impl Run {
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed) && self.began.elapsed() < LONGEST
+    }
+
+    /// How many of `per_second` are due and not yet done. The time's bound is the count's too.
+    fn due(&self, per_second: u32) -> u64 {
+        let due = (self.began.elapsed().as_secs_f64() * f64::from(per_second)) as u64;
+        due.saturating_sub(self.done.load(Ordering::Relaxed))
+    }
+
+    fn count(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn start(host: &Host, work: impl FnOnce(Run) + Send + 'static) -> Traffic {
+    let (stop, done, portless) = <(Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
+    let run = Run {
+        began: Instant::now(),
+        stop: stop.clone(),
+        done: done.clone(),
+        portless: portless.clone(),
+    };
+    Traffic {
+        stop,
+        thread: Some(inside(&host.netns, move || work(run))),
+        done,
+        portless,
+    }
+}
+
+/// Clients that open `per_second` connections and close each, answered or not, after `patience`.
+#[derive(Clone, Copy, Debug)]
+pub struct Clients {
+    to: SocketAddr,
+    per_second: u32,
+    patience: Duration,
+    many_sources: bool,
+    many_targets: bool,
+}
+
+impl Clients {
+    pub fn new(to: SocketAddr, per_second: u32, patience: Duration) -> Clients {
+        Clients {
+            to,
+            per_second,
+            patience,
+            many_sources: false,
+            many_targets: false,
+        }
+    }
+
+    /// One address of the nobodies' blocks after the other; the host must hold them.
+    pub fn with_many_sources(self) -> Clients {
+        Clients {
+            many_sources: true,
+            ..self
+        }
+    }
+
+    /// One of the nobodies after the other is tried.
+    pub fn with_many_targets(self) -> Clients {
+        Clients {
+            many_targets: true,
+            ..self
+        }
+    }
+
+    pub fn start(self, host: &Host) -> Traffic {
+        start(host, move |run| {
+            let mut open: VecDeque<(Instant, OwnedFd)> = VecDeque::new();
+            while run.goes_on() {
+                for _ in 0..run.due(self.per_second) {
+                    let number = run.done.load(Ordering::Relaxed) as u32;
+                    let other = stranger(self.to.ip(), number);
+                    let to = if self.many_targets {
+                        SocketAddr::new(other, self.to.port())
+                    } else {
+                        self.to
+                    };
+                    match connect(self.many_sources.then_some(other), to) {
+                        Ok(socket) => open.push_back((Instant::now(), socket)),
+                        Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
+                            run.portless.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(error) => panic!("connecting to {}: {error}", self.to),
+                    }
+                    run.count();
+                }
+                while open
+                    .front()
+                    .is_some_and(|(since, _)| since.elapsed() >= self.patience)
+                {
+                    open.pop_front();
+                }
+                tick();
+            }
+        })
+    }
+}
+
+/// A listener with this backlog that never calls accept().
+pub fn deaf_listener(host: &Host, at: SocketAddr, backlog: i32) -> Traffic {
+    listener(host, at, backlog, |_, run| {
+        while run.goes_on() {
+            tick();
+        }
+    })
+}
+
+/// Accepts, and closes at once.
+pub fn closing_server(host: &Host, at: SocketAddr) -> Traffic {
+    listener(host, at, 1024, |listener, run| {
+        accept_each(listener, run, &mut drop);
+    })
+}
+
+/// Accepts, and holds each connection until it is stopped.
+pub fn holding_server(host: &Host, at: SocketAddr) -> Traffic {
+    listener(host, at, 1024, |listener, run| {
+        let mut held = Vec::new();
+        accept_each(listener, run, &mut |stream| held.push(stream));
+    })
+}
+
+fn listener(
+    host: &Host,
+    at: SocketAddr,
+    backlog: i32,
+    work: impl FnOnce(&TcpListener, &Run) + Send + 'static,
+) -> Traffic {
+    let (ready, listens) = std::sync::mpsc::channel();
+    let traffic = start(host, move |run| {
+        let listener = TcpListener::bind(at).unwrap_or_else(|error| panic!("listening at {at}: {error}"));
+        set_backlog(&listener, backlog).unwrap_or_else(|error| panic!("backlog {backlog}: {error}"));
+        listener
+            .set_nonblocking(true)
+            .expect("a listener can be non-blocking");
+        let _ = ready.send(());
+        work(&listener, &run);
+    });
+    listens.recv_timeout(STUCK).expect("the listener came up");
+    traffic
+}
+
+fn accept_each(listener: &TcpListener, run: &Run, each: &mut dyn FnMut(TcpStream)) {
+    while run.goes_on() {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                run.count();
+                each(stream);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => somebody_calls(listener),
+            Err(error) => panic!("accepting: {error}"),
+        }
+    }
+}
+
+/// Opens `per_second` connections one after the other, each until the server closes it.
+pub fn churn(host: &Host, to: SocketAddr, per_second: u32) -> Traffic {
+    start(host, move |run| {
+        while run.goes_on() {
+            for _ in 0..run.due(per_second) {
+                let mut stream = TcpStream::connect_timeout(&to, STUCK)
+                    .unwrap_or_else(|e| panic!("connecting to {to}: {e}"));
+                stream
+                    .set_read_timeout(Some(STUCK))
+                    .expect("a timeout can be set");
+                // A reset is an end too.
+                let _ = stream.read(&mut [0; 8]);
+                run.count();
+            }
+            tick();
+        }
+    })
+}
+
+/// SYNs to `to`, each from another address that nobody has.
+pub fn flood(host: &Host, to: SocketAddr, per_second: u32) -> Traffic {
+    start(host, move |run| {
+        let socket = raw_socket(to).unwrap_or_else(|error| panic!("a raw socket: {error}"));
+        while run.goes_on() {
+            for _ in 0..run.due(per_second) {
+                let number = run.done.load(Ordering::Relaxed) as u32;
+                let packet = spoofed_syn(to, number);
+                send(&socket, to, &packet).unwrap_or_else(|error| panic!("sending a SYN to {to}: {error}"));
+                run.count();
+            }
+            tick();
+        }
+    })
+}
+
+/// Calls `work` again and again in the host's namespace.
+pub fn again_and_again(host: &Host, mut work: impl FnMut() + Send + 'static) -> Traffic {
+    start(host, move |run| {
+        while run.goes_on() {
+            work();
+            run.count();
+            tick();
+        }
+    })
+}
+
+/// Carries frames between two interfaces of the host, each after `delay`.
+pub fn carrier(host: &Host, interfaces: [&'static str; 2], delay: Duration) -> Traffic {
+    let (ready, carries) = std::sync::mpsc::channel();
+    let traffic = start(host, move |run| {
+        let mut way = Way::between(interfaces, delay).unwrap_or_else(|error| panic!("a long way: {error}"));
+        let _ = ready.send(());
+        while run.goes_on() {
+            way.carry();
+            tick();
+        }
+    });
+    carries.recv_timeout(STUCK).expect("the way is open");
+    traffic
+}
