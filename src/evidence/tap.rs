@@ -8,8 +8,14 @@ use crate::model::{Segment, SegmentKind, Tuple};
 /// Segments by tuple, with the number of times each was seen.
 pub struct TapLog {
     pub facts: TapFacts,
-    syns: HashMap<Tuple, u32>,
-    syn_acks: HashMap<Tuple, u32>,
+    syns: HashMap<Tuple, Seen>,
+    syn_acks: HashMap<Tuple, Seen>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    times: u32,
+    ifindex: u32,
 }
 
 impl Default for TapLog {
@@ -31,16 +37,16 @@ impl TapLog {
         self.facts.segments += 1;
         match segment.kind {
             SegmentKind::Syn => {
-                self.facts.syns += 1;
-                let seen = self.syns.entry(segment.tuple).or_default();
-                *seen += 1;
-                self.facts.syn_retransmits += u64::from(*seen > 1);
+                if let Some(times) = seen_again(&mut self.syns, segment) {
+                    self.facts.syns += 1;
+                    self.facts.syn_retransmits += u64::from(times > 1);
+                }
             }
             SegmentKind::SynAck => {
-                self.facts.syn_acks += 1;
-                let seen = self.syn_acks.entry(segment.tuple).or_default();
-                *seen += 1;
-                self.facts.syn_ack_retransmits += u64::from(*seen > 1);
+                if let Some(times) = seen_again(&mut self.syn_acks, segment) {
+                    self.facts.syn_acks += 1;
+                    self.facts.syn_ack_retransmits += u64::from(times > 1);
+                }
             }
             SegmentKind::Rst => self.facts.resets += 1,
             SegmentKind::Unreachable { .. } => self.facts.unreachables += 1,
@@ -50,11 +56,75 @@ impl TapLog {
 
     /// SYNs seen with exactly this original tuple.
     pub fn syns_of(&self, orig: &Tuple) -> u32 {
-        self.syns.get(orig).copied().unwrap_or(0)
+        self.syns.get(orig).map_or(0, |seen| seen.times)
     }
 
     /// SYN/ACKs seen with exactly this reply tuple.
     pub fn syn_acks_of(&self, reply: &Tuple) -> u32 {
-        self.syn_acks.get(reply).copied().unwrap_or(0)
+        self.syn_acks.get(reply).map_or(0, |seen| seen.times)
+    }
+
+    /// Of the packets that came by, the share that the tap had room for.
+    pub fn caught(&self) -> f64 {
+        let (seen, lost) = (self.facts.segments as f64, self.facts.lost as f64);
+        if lost > 0.0 { seen / (seen + lost) } else { 1.0 }
+    }
+}
+
+/// How often now; `None` where it is the same packet on a further interface: a bridge and its port, a bond and its
+/// member, a VLAN and its device each show it.
+fn seen_again(log: &mut HashMap<Tuple, Seen>, segment: &Segment) -> Option<u32> {
+    let first = Seen {
+        times: 0,
+        ifindex: segment.ifindex,
+    };
+    let seen = log.entry(segment.tuple).or_insert(first);
+    if seen.ifindex != segment.ifindex {
+        return None;
+    }
+    seen.times += 1;
+    Some(seen.times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TcpFlags;
+
+    #[test]
+    fn a_packet_on_a_bridge_and_its_port_is_one() {
+        let on = |ifindex| Segment {
+            kind: SegmentKind::Syn,
+            tuple: Tuple::default(),
+            seq: 1,
+            flags: TcpFlags(TcpFlags::SYN),
+            ifindex,
+            outgoing: false,
+        };
+        let mut log = TapLog::default();
+        for ifindex in [5, 4] {
+            log.add(&on(ifindex));
+        }
+        assert_eq!(
+            (log.syns_of(&Tuple::default()), log.facts.syn_retransmits),
+            (1, 0)
+        );
+        for ifindex in [5, 4] {
+            log.add(&on(ifindex));
+        }
+        assert_eq!(
+            (log.syns_of(&Tuple::default()), log.facts.syn_retransmits),
+            (2, 1)
+        );
+    }
+
+    #[test]
+    fn what_was_lost_is_reckoned_with() {
+        let mut log = TapLog::default();
+        assert_eq!(log.caught(), 1.0);
+        log.facts.lost = 10;
+        assert_eq!(log.caught(), 0.0);
+        log.facts.segments = 30;
+        assert_eq!(log.caught(), 0.75);
     }
 }
