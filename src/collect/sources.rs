@@ -14,7 +14,7 @@ use crate::model::{
 use crate::wire::{ctnetlink_stats, cttimeout, procfs, route};
 
 /// Sysctls that rules or advice read.
-const SETTINGS: [&str; 24] = [
+const SETTINGS: [&str; 25] = [
     "net.core.somaxconn",
     "net.ipv4.conf.all.rp_filter",
     "net.ipv4.ip_forward",
@@ -26,6 +26,7 @@ const SETTINGS: [&str; 24] = [
     "net.ipv4.tcp_syn_retries",
     "net.ipv4.tcp_synack_retries",
     "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_timestamps",
     "net.ipv4.tcp_tw_recycle",
     "net.ipv4.tcp_tw_reuse",
     "net.ipv6.conf.all.forwarding",

@@ -40,7 +40,11 @@ impl Ports {
             low,
             high,
             reserved,
-            reuse: settings.number("net.ipv4.tcp_tw_reuse").unwrap_or(0),
+            // tcp_twsk_unique() asks for the timestamp of the last segment: without timestamps nothing is reused.
+            reuse: settings
+                .number("net.ipv4.tcp_tw_reuse")
+                .filter(|_| settings.number("net.ipv4.tcp_timestamps") != Some(0))
+                .unwrap_or(0),
             pairs: HashMap::new(),
             listening: listeners.iter().map(|l| l.tuple.sport).collect(),
         })
@@ -162,5 +166,10 @@ mod tests {
         let got = ports.finish();
         assert_eq!((got[0].used, got[0].reusable), (0, 1));
         assert!(Ports::new(&Settings::default(), &[]).is_none());
+        let mut settings = settings("1");
+        settings.0.insert("net.ipv4.tcp_timestamps".into(), "0".into());
+        let mut ports = Ports::new(&settings, &[]).unwrap();
+        ports.add(&socket(SocketState::TimeWait, 40002));
+        assert_eq!(ports.finish()[0].used, 1, "no timestamps, no reuse");
     }
 }
