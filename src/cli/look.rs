@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use crate::collect::{self, How, Needs, Plan, Presence, Tracking, Wish};
 use crate::evidence::{Census, Counted, Evidence, Ports, Readings, TapLog, assemble};
 use crate::kernel::Kernel;
-use crate::model::{Gap, Snapshot, SocketState, TableLook};
+use crate::model::{Gap, Moment, Snapshot, SocketState, TableLook};
 
 /// The dump takes about so long per entry; entries must be older than the whole pass to count as held.
 const SECS_PER_ENTRY: f64 = 3e-6;
@@ -29,6 +29,15 @@ pub enum Tap {
     /// For so many seconds, in any case.
     Always(f64),
     Off,
+}
+
+impl Tap {
+    fn secs(self) -> f64 {
+        match self {
+            Tap::Where(secs) | Tap::Always(secs) => secs,
+            Tap::Off => 0.0,
+        }
+    }
 }
 
 /// What the user may want to know while it runs.
@@ -66,16 +75,17 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     let began = kernel.now();
     let first = (ask.window_secs > 0.0).then(|| collect::counters(kernel, &presence));
     let mut gaps = Vec::new();
-    let tap = listen(kernel, ask.tap, &presence, &mut gaps, notes);
     if ask.window_secs > 0.0 {
         notes(Note::Progress(&format!(
             "watching the counters for {} s",
             ask.window_secs
         )));
-        let _ = kernel.listen(&[], began.plus_secs(ask.window_secs), &mut |_, _| {
-            ControlFlow::Continue(())
-        });
     }
+    // The tap ends with the window: its silence says nothing of entries that began after it.
+    let before_tap = ask.window_secs - ask.tap.secs();
+    wait(kernel, before_tap, began);
+    let tap = listen(kernel, ask.tap, &presence, &mut gaps, notes);
+    wait(kernel, ask.window_secs, began);
     let needs = Needs {
         sockets: true,
         addresses: true,
@@ -104,6 +114,12 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
         owners,
         gaps,
     }))
+}
+
+fn wait(kernel: &mut dyn Kernel, secs: f64, since: Moment) {
+    if secs > 0.0 {
+        let _ = kernel.listen(&[], since.plus_secs(secs), &mut |_, _| ControlFlow::Continue(()));
+    }
 }
 
 /// What is there, where there is anything to look at.
