@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use super::fate::Fate;
 use super::pile::PileTally;
 use super::sampling::Sample;
-use super::schedule::Sender;
+use super::schedule::{Sender, may_renew_syn_sent};
 use super::tap::TapLog;
 use super::{Direction, HalfOpen, Pile, StateRow};
 use crate::model::{
@@ -29,6 +29,8 @@ const OTHER: [u8; 7] = [
 const ROWS: usize = TCP_ROWS + OTHER.len() + 1;
 const ARRIVAL_SECS: u64 = 10;
 const LONGEST_SECS: u64 = 500_000;
+/// An answer takes less than this; the first repeat of a SYN comes after one second.
+const HANDSHAKE_SECS: u32 = 2;
 
 struct Row {
     entries: u64,
@@ -48,10 +50,14 @@ pub struct Census<'a> {
     /// When the tap and the first reading of the sockets ended.
     began: Moment,
     timeouts: Timeouts,
+    /// The time left of a SYN_SENT entry may tell the time since its last SYN, not since its first.
+    renewed: bool,
     rows: Vec<Option<Box<Row>>>,
     syn_sent: [PileTally; 4],
     syn_recv: [PileTally; 4],
+    /// Tuples of sockets whose entry is in SYN_SENT, and of those whose entry saw an answer.
     matched: Vec<Tuple>,
+    matched_answered: Vec<Tuple>,
     unseen_syn_acks: u64,
     entries: u64,
 }
@@ -74,10 +80,12 @@ impl<'a> Census<'a> {
             tap,
             began: before.taken,
             timeouts: before.timeouts,
+            renewed: before.host.kernel.as_deref().is_some_and(may_renew_syn_sent),
             rows: (0..ROWS).map(|_| None).collect(),
             syn_sent: Default::default(),
             syn_recv: Default::default(),
             matched: Vec::new(),
+            matched_answered: Vec::new(),
             unseen_syn_acks: 0,
             entries: 0,
         }
@@ -93,7 +101,8 @@ impl<'a> Census<'a> {
     /// `now`: when this entry was handed on.
     pub fn add(&mut self, flow: &Flow, now: Moment) {
         self.entries += 1;
-        let age = self.age_secs(flow);
+        let since_set = self.since_set_secs(flow);
+        let age = since_set.filter(|_| !(self.renewed && flow.tcp_state == Some(TcpState::SynSent)));
         let row = self.rows[row_of(flow)].get_or_insert_with(|| {
             let ages = Histogram::new_with_bounds(1, LONGEST_SECS, 2).expect("constant bounds are valid");
             Box::new(Row {
@@ -110,11 +119,11 @@ impl<'a> Census<'a> {
             row.ages.saturating_record(u64::from(age));
         }
         match flow.tcp_state {
-            Some(TcpState::SynSent) => self.half_open(flow, age, now, false),
-            Some(TcpState::SynRecv) => self.half_open(flow, age, now, true),
+            Some(TcpState::SynSent) => self.half_open(flow, age, since_set, now, false),
+            Some(TcpState::SynRecv) => self.half_open(flow, age, since_set, now, true),
             Some(TcpState::Established | TcpState::TimeWait | TcpState::FinWait) => {
-                for pile in &mut self.syn_sent {
-                    pile.answered(flow);
+                for pile in self.syn_sent.iter_mut().chain(&mut self.syn_recv) {
+                    pile.answered(flow.orig.dst, flow.orig.dport);
                 }
             }
             _ => {}
@@ -123,11 +132,20 @@ impl<'a> Census<'a> {
 
     /// Seconds since the timeout was set: the age, in states that nothing renews. Unknown where more is left
     /// than today's policy gives: a lowered sysctl, or a policy of the entry's own.
-    fn age_secs(&self, flow: &Flow) -> Option<u32> {
+    fn since_set_secs(&self, flow: &Flow) -> Option<u32> {
         self.timeouts.of(flow)?.checked_sub(flow.timeout_secs?)
     }
 
     fn direction(&self, flow: &Flow) -> Direction {
+        // A socket proves an end local whatever its address: a transparent proxy's, or one that was just removed.
+        let has =
+            |sockets: &Option<HashSet<Tuple>>, tuple| sockets.as_ref().is_some_and(|s| s.contains(tuple));
+        if has(&self.sockets, &flow.orig) {
+            return Direction::Out;
+        }
+        if has(&self.requests, &flow.reply) {
+            return Direction::In;
+        }
         let Some(locals) = &self.locals else {
             return Direction::Unknown;
         };
@@ -143,14 +161,25 @@ impl<'a> Census<'a> {
         }
     }
 
-    fn half_open(&mut self, flow: &Flow, age: Option<u32>, now: Moment, answered: bool) {
+    /// `since_set`: at most the age, even where repeats renew the entry.
+    fn half_open(
+        &mut self,
+        flow: &Flow,
+        age: Option<u32>,
+        since_set: Option<u32>,
+        now: Moment,
+        answered: bool,
+    ) {
         let direction = self.direction(flow);
         let waited = now.secs_since(self.began);
-        let age = age_by_timestamp(flow, now).or(age);
+        let stamped = age_by_timestamp(flow, now);
+        let age = stamped.or(age);
+        let at_least = stamped.or(since_set);
         // CTA_TIMEOUT is cut to whole seconds: the entry may be up to one second younger than it says.
-        let young = age.is_some_and(|age| f64::from(age) - 1.0 < waited.max(0.0));
+        let young = at_least.is_some_and(|age| f64::from(age) - 1.0 < waited.max(0.0));
+        let under_way = at_least.is_some_and(|age| age <= HANDSHAKE_SECS);
         let fate = match (direction, answered) {
-            (Direction::Out, _) => self.by_socket(flow.orig, young),
+            (Direction::Out, _) => self.by_socket(flow.orig, young, answered),
             (Direction::In, true) => match &self.requests {
                 Some(requests) if requests.contains(&flow.reply) => Fate::Live,
                 Some(_) if young => Fate::Unclear,
@@ -164,16 +193,20 @@ impl<'a> Census<'a> {
         } else {
             &mut self.syn_sent
         };
-        piles[direction as usize].add(flow, age, fate);
+        piles[direction as usize].add(flow, age, under_way, fate);
         if !answered && self.tap.is_some_and(|tap| tap.syn_acks_of(&flow.reply) > 0) {
             self.unseen_syn_acks += 1;
         }
     }
 
-    fn by_socket(&mut self, orig: Tuple, young: bool) -> Fate {
+    fn by_socket(&mut self, orig: Tuple, young: bool, answered: bool) -> Fate {
         match &self.sockets {
             Some(sockets) if sockets.contains(&orig) => {
-                self.matched.push(orig);
+                if answered {
+                    self.matched_answered.push(orig);
+                } else {
+                    self.matched.push(orig);
+                }
                 Fate::Live
             }
             Some(_) if young => Fate::Unclear,
@@ -193,6 +226,7 @@ impl<'a> Census<'a> {
         // The first SYN of an entry born during the tap is no repeat.
         let born_inside = age_secs <= tap_secs + 1.0;
         let again = |seen: u32| if born_inside { seen >= 2 } else { seen >= 1 };
+        let caught = tap.caught();
         let syn_again = again(tap.syns_of(&flow.orig));
         if answered {
             let repeated = syn_again || again(tap.syn_acks_of(&flow.reply));
@@ -201,6 +235,7 @@ impl<'a> Census<'a> {
                 repeated,
                 age_secs,
                 tap_secs,
+                caught,
             };
         }
         Fate::Tapped {
@@ -208,6 +243,7 @@ impl<'a> Census<'a> {
             repeated: syn_again,
             age_secs,
             tap_secs,
+            caught,
         }
     }
 
@@ -217,33 +253,15 @@ impl<'a> Census<'a> {
             looked_at: look.dumped.max(self.entries),
             of: look.sampled_of,
         };
-        let mut new_sockets = 0;
-        if let (Some(after), Some(before)) = (after, &self.sockets) {
-            let mut still = HashSet::new();
-            still.extend(
-                after
-                    .iter()
-                    .filter(|s| s.state == SocketState::SynSent)
-                    .map(|s| s.tuple),
-            );
-            let gone = self
-                .matched
-                .iter()
-                .filter(|tuple| !still.contains(*tuple))
-                .count() as u64;
-            self.syn_sent[Direction::Out as usize].gave_up_meanwhile(gone);
-            new_sockets = still.iter().filter(|tuple| !before.contains(*tuple)).count() as u64;
-        }
+        let meanwhile = self.meanwhile(after);
+        self.syn_sent[Direction::Out as usize].gave_up_meanwhile(meanwhile.gave_up);
         let exact = sample.of.is_none_or(|of| of <= sample.looked_at);
-        let sockets = self.sockets.as_ref().map(|s| s.len() as u64);
         let half_open = HalfOpen {
-            syn_sent: piles(self.syn_sent, sample, new_sockets),
+            syn_sent: piles(self.syn_sent, sample, meanwhile.new_sockets),
             syn_recv: piles(self.syn_recv, sample, 0),
-            syn_sent_sockets: sockets,
+            syn_sent_sockets: self.sockets.as_ref().map(|s| s.len() as u64),
             // A sample meets only some of the entries: it cannot say that one is missing.
-            sockets_without_entry: sockets
-                .filter(|_| exact)
-                .map(|n| n.saturating_sub(self.matched.len() as u64)),
+            sockets_without_entry: meanwhile.without_entry.filter(|_| exact),
             syn_recv_sockets: self.requests.as_ref().map(|s| s.len() as u64),
             owners: Vec::new(),
         };
@@ -251,9 +269,45 @@ impl<'a> Census<'a> {
         Counted {
             states,
             half_open,
-            unseen_syn_acks: self.tap.map(|_| self.unseen_syn_acks),
+            unseen_syn_acks: self
+                .tap
+                .map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
         }
     }
+
+    /// What the sockets' second reading says beside the first.
+    fn meanwhile(&self, after: Option<&[Socket]>) -> Meanwhile {
+        let (Some(after), Some(before)) = (after, &self.sockets) else {
+            return Meanwhile::default();
+        };
+        let mut still = HashSet::new();
+        still.extend(
+            after
+                .iter()
+                .filter(|s| s.state == SocketState::SynSent)
+                .map(|s| s.tuple),
+        );
+        let count =
+            |tuples: &mut dyn Iterator<Item = &Tuple>| tuples.filter(|t| still.contains(*t)).count() as u64;
+        let waited_on = count(&mut before.iter());
+        let matched = count(&mut self.matched.iter());
+        let answered = count(&mut self.matched_answered.iter());
+        Meanwhile {
+            gave_up: self.matched.len() as u64 - matched,
+            new_sockets: still.len() as u64 - waited_on,
+            // One that was answered before the pass came by has an entry in a later state.
+            without_entry: Some(waited_on.saturating_sub(matched + answered)),
+        }
+    }
+}
+
+/// What became of the SYN_SENT sockets during the pass.
+#[derive(Default)]
+struct Meanwhile {
+    gave_up: u64,
+    new_sockets: u64,
+    /// Waited all along, and have no entry.
+    without_entry: Option<u64>,
 }
 
 /// What a pass over the table came to.

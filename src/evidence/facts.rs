@@ -126,6 +126,8 @@ pub enum Basis {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pile {
     pub entries: Estimate,
+    /// Of these, the ones older than a handshake takes; `None`: nothing tells, so all of them.
+    pub settled: Option<Estimate>,
     /// Whose originator (SYN_RECV: whose half-open peer) is gone.
     pub held: Estimate,
     pub live: Estimate,
@@ -143,6 +145,13 @@ pub struct Pile {
     pub one_shot: Option<f64>,
     /// IPv6 among the entries looked at, 0 to 1.
     pub v6_share: f64,
+}
+
+impl Pile {
+    /// Entries that are no handshakes under way, as far as anybody can tell.
+    pub fn settled(&self) -> Estimate {
+        self.settled.unwrap_or(self.entries)
+    }
 }
 
 pub const MAX_DESTINATIONS: usize = 10;

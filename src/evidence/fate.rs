@@ -24,6 +24,8 @@ pub enum Fate {
         /// At the end of the tap.
         age_secs: f64,
         tap_secs: f64,
+        /// The share of the packets that the tap had room for.
+        caught: f64,
     },
     /// Neither socket nor tap.
     Aged {
@@ -79,7 +81,11 @@ impl Fates {
                 repeated,
                 age_secs,
                 tap_secs,
-            } => self.tapped(sender, repeated, age_secs, tap_secs),
+                caught,
+            } => {
+                let chance = chance_of_repeat(sender, age_secs, tap_secs) * caught;
+                self.tapped(repeated, age_secs, chance, tap_secs);
+            }
             Fate::Aged { age_secs } => self.aged(age_secs),
         }
     }
@@ -117,15 +123,15 @@ impl Fates {
         }
     }
 
-    fn tapped(&mut self, sender: Sender, repeated: bool, age_secs: f64, tap_secs: f64) {
+    fn tapped(&mut self, repeated: bool, age_secs: f64, chance: f64, tap_secs: f64) {
         if age_secs <= TOO_YOUNG_SECS && !repeated {
             self.unclear += 1;
             return;
         }
         let chance = if repeated {
-            chance_of_repeat(sender, age_secs, tap_secs).max(tap_secs / LAST_SYN_SECS)
+            chance.max(tap_secs / LAST_SYN_SECS)
         } else {
-            chance_of_repeat(sender, age_secs, tap_secs)
+            chance
         };
         let wire = &mut self.wire;
         if chance <= 0.0 {

@@ -17,6 +17,7 @@ const LONGEST_AGE_SECS: u64 = 500_000;
 
 pub struct PileTally {
     entries: u64,
+    under_way: u64,
     fates: Fates,
     v6: u64,
     ages: Histogram<u32>,
@@ -30,6 +31,7 @@ impl Default for PileTally {
     fn default() -> PileTally {
         PileTally {
             entries: 0,
+            under_way: 0,
             fates: Fates::default(),
             v6: 0,
             ages: Histogram::new_with_bounds(1, LONGEST_AGE_SECS, 2).expect("constant bounds are valid"),
@@ -42,8 +44,10 @@ impl Default for PileTally {
 }
 
 impl PileTally {
-    pub fn add(&mut self, flow: &Flow, age_secs: Option<u32>, fate: Fate) {
+    /// `under_way`: so young that its answer may be about to come.
+    pub fn add(&mut self, flow: &Flow, age_secs: Option<u32>, under_way: bool, fate: Fate) {
         self.entries += 1;
+        self.under_way += u64::from(under_way);
         self.v6 += u64::from(flow.orig.src.is_ipv6());
         if let Some(age) = age_secs {
             self.ages_known += 1;
@@ -91,6 +95,7 @@ impl PileTally {
             .then(|| self.sources.values().filter(|n| **n == 1).count() as f64 / self.sources.len() as f64);
         Pile {
             entries,
+            settled: Some(sample.estimate(self.entries - self.under_way)),
             held: told.held,
             live: told.live,
             unclear: told.unclear,
@@ -133,7 +138,7 @@ fn destinations(map: HashMap<(IpAddr, u16), (u64, u64)>, sample: Sample) -> Vec<
             addr,
             port,
             entries: sample.estimate(entries),
-            answered,
+            answered: sample.estimate(answered).value as u64,
         })
         .collect()
 }
@@ -150,6 +155,7 @@ mod tests {
             repeated,
             age_secs,
             tap_secs: 3.0,
+            caught: 1.0,
         }
     }
 
@@ -158,7 +164,7 @@ mod tests {
         let mut count = 0;
         for (age, fate) in fates {
             count += 1;
-            tally.add(&Flow::default(), Some(age), fate);
+            tally.add(&Flow::default(), Some(age), age <= 2, fate);
         }
         tally.finish(Sample::all(count), 0)
     }
@@ -168,7 +174,7 @@ mod tests {
         let mut tally = PileTally::default();
         for n in 0..100 {
             let fate = if n < 90 { Fate::Held } else { Fate::Live };
-            tally.add(&Flow::default(), Some(20), fate);
+            tally.add(&Flow::default(), Some(20), false, fate);
         }
         tally.gave_up_meanwhile(2);
         let got = tally.finish(Sample::all(100), 3);
@@ -243,12 +249,13 @@ mod tests {
         for n in 0..1000u16 {
             let mut flow = Flow::default();
             flow.orig.src = std::net::Ipv4Addr::from(u32::from(n % 500)).into();
-            flow.reply.sport = 80;
-            tally.add(&flow, Some(u32::from(n % 100)), Fate::Held);
+            flow.orig.dport = 80;
+            tally.add(&flow, Some(u32::from(n % 100)), n % 100 <= 2, Fate::Held);
         }
         let got = tally.finish(Sample::all(1000), 0);
         assert_eq!((got.sources, got.one_shot), (500, Some(0.0)));
         assert_eq!(got.destinations[0].entries.value, 1000.0);
+        assert_eq!(got.settled(), Estimate::exact(970.0));
         assert!(
             (got.new_per_s.unwrap().value - 11.0).abs() < 0.2,
             "{:?}",

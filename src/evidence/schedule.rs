@@ -2,8 +2,10 @@
 
 /// Seconds after the first SYN at which Linux ≥ 6.5 repeats it (tcp_syn_linear_timeouts=4, 6 retries).
 const LINEAR: [f64; 11] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0, 19.0, 35.0, 67.0];
-/// The same with exponential back-off from the start: older kernels, other systems, and every SYN/ACK.
+/// The same with exponential back-off from the start: older kernels and other systems.
 const EXPONENTIAL: [f64; 7] = [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0];
+/// A server's SYN/ACK with tcp_synack_retries=5: after the last it waits in silence until 63 s.
+const SYN_ACK: [f64; 6] = [0.0, 1.0, 3.0, 7.0, 15.0, 31.0];
 
 /// After this age no default client sends another SYN, though its socket may wait longer.
 pub const LAST_SYN_SECS: f64 = 67.0;
@@ -20,7 +22,7 @@ pub enum Sender {
 /// old: 1 where every gap is shorter than the tap, 0 where nothing is sent any more.
 pub fn chance_of_repeat(sender: Sender, age_secs: f64, tap_secs: f64) -> f64 {
     let gap = match sender {
-        Sender::SynAck => gap_at(&EXPONENTIAL, age_secs),
+        Sender::SynAck => gap_at(&SYN_ACK, age_secs),
         Sender::Syn => match (gap_at(&LINEAR, age_secs), gap_at(&EXPONENTIAL, age_secs)) {
             (Some(a), Some(b)) => Some((a + b) / 2.0),
             (one, other) => one.or(other),
@@ -32,6 +34,18 @@ pub fn chance_of_repeat(sender: Sender, age_secs: f64, tap_secs: f64) -> f64 {
 fn gap_at(schedule: &[f64], age_secs: f64) -> Option<f64> {
     let next = schedule.iter().position(|at| *at > age_secs)?;
     Some(schedule[next] - schedule[next.checked_sub(1)?])
+}
+
+/// Whether a repeated SYN renews its entry: until e15d4cdf27cb (5.14), so that the timeout left told the time since the
+/// last SYN. Stable and vendor kernels have taken the change over without saying so in their release.
+pub fn may_renew_syn_sent(release: &str) -> bool {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (5, 14),
+        _ => false,
+    }
 }
 
 /// The longest silence between two SYNs of a client with these settings: the floor of a syn_sent timeout.
@@ -58,6 +72,28 @@ mod tests {
     fn a_server_repeats_at_1_3_7_15_31() {
         assert_eq!(chance_of_repeat(Sender::SynAck, 4.0, 2.0), 0.5);
         assert_eq!(chance_of_repeat(Sender::SynAck, 20.0, 4.0), 0.25);
+        assert_eq!(chance_of_repeat(Sender::SynAck, 40.0, 4.0), 0.0);
+    }
+
+    #[test]
+    fn old_kernels_may_renew() {
+        for release in [
+            "3.10.0-1160.el7.x86_64",
+            "4.18.0-553.el8_10.x86_64",
+            "5.10.0-28-amd64",
+        ] {
+            assert!(may_renew_syn_sent(release), "{release}");
+        }
+        for release in [
+            "5.14.0-70.el9",
+            "5.15.0-91-generic",
+            "6.18.44",
+            "10.0",
+            "",
+            "custom",
+        ] {
+            assert!(!may_renew_syn_sent(release), "{release}");
+        }
     }
 
     #[test]
