@@ -24,6 +24,9 @@ What to do: raise nf_conntrack_max (and buckets with it), then see to the state 
 };
 
 fn check(evidence: &Evidence) -> Verdict {
+    if evidence.table.as_ref().is_some_and(|t| t.max == Some(0)) {
+        return Verdict::clear("nf_conntrack_max is 0: the table has no limit");
+    }
     let Some((table, fill)) = evidence.table.as_ref().and_then(|t| Some((t, t.fill?))) else {
         return Verdict::unknown("count or nf_conntrack_max was not read");
     };
@@ -41,7 +44,10 @@ fn check(evidence: &Evidence) -> Verdict {
         );
         return Verdict::leaning(text, "ctlens diagnose --window 5s");
     };
-    if drop == 0 && early == 0 && fill < FULL {
+    // The count holds expired entries until somebody needs their room; a whole pass leaves them out.
+    let alive = table.dumped.filter(|_| table.sampled_of.is_none()).zip(table.max);
+    let mostly_expired = alive.is_some_and(|(alive, max)| (alive as f64) < max as f64 * NEARLY_FULL);
+    if drop == 0 && early == 0 && (fill < FULL || mostly_expired) {
         return Verdict::clear(format!(
             "the table is {:.1} % full and nothing is dropped yet",
             fill * 100.0
