@@ -6,6 +6,8 @@ use crate::evidence::{Evidence, PortUse};
 
 /// Of the range; connect() searches all of it, so it fails only at the very end.
 const EXHAUSTED: f64 = 0.98;
+/// A range that leaves the usual ports of servers alone.
+const WIDE: (u64, u64) = (10_240, 65_000);
 
 pub const RULE: Rule = Rule {
     cause: Cause::EphemeralPortsExhausted,
@@ -68,11 +70,12 @@ fn finding(evidence: &Evidence, fullest: &PortUse, share: f64) -> Finding {
         ));
     }
     if let Some((low, high)) = evidence.settings.pair("net.ipv4.ip_local_port_range")
-        && (low > 10_240 || high < 65_000)
+        && (low > WIDE.0 || high < WIDE.1)
     {
+        let (low, high) = (low.min(WIDE.0), high.max(WIDE.1));
         fixes.push(fix(
             "Widen the range",
-            Some("sysctl -w net.ipv4.ip_local_port_range=\"10240 65000\"".to_string()),
+            Some(format!("sysctl -w net.ipv4.ip_local_port_range=\"{low} {high}\"")),
             "at once; reserve ports of local listeners with ip_local_reserved_ports",
         ));
     }
