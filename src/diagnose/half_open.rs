@@ -1,5 +1,6 @@
 //! Sums over the piles of half-open entries, and the constants that say what a pile-up is.
 
+use super::rule::{count, whole};
 use crate::evidence::{Basis, Direction, Evidence, Pile};
 use crate::model::{Estimate, TcpState};
 
@@ -20,10 +21,52 @@ pub fn pile_from(evidence: &Evidence) -> f64 {
         .max(1.0)
 }
 
+/// Fewer than [`PILE_SHARE`] of a limit that is known.
+pub fn below_share_of_max(evidence: &Evidence, entries: Estimate) -> bool {
+    let max = evidence.table.as_ref().and_then(|t| t.max);
+    max.is_some_and(|max| max == 0 || entries.high < max as f64 * PILE_SHARE)
+}
+
+/// Whether so many entries pile up. A sample's bounds may lie on both sides of the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PileUp {
+    No,
+    Perhaps,
+    Yes,
+}
+
+/// `settled`: entries that are no handshakes under way.
+pub fn pile_up(evidence: &Evidence, settled: Estimate) -> PileUp {
+    let from = pile_from(evidence);
+    if settled.low >= from {
+        PileUp::Yes
+    } else if settled.high >= from {
+        PileUp::Perhaps
+    } else {
+        PileUp::No
+    }
+}
+
+/// What a pile-up needs, and what there is.
+pub fn too_few(evidence: &Evidence, entries: Estimate, settled: Estimate, name: &str) -> String {
+    let under_way = (entries.value - settled.value).max(0.0);
+    let young = if under_way > 0.0 {
+        format!(", {} of them handshakes under way", whole(under_way))
+    } else {
+        String::new()
+    };
+    let from = whole(pile_from(evidence));
+    format!("{} {name}{young}; a pile-up starts at {from}", count(entries))
+}
+
+/// The sample is too small to tell whether there is a pile-up at all.
+pub const EXACT: &str = "ctlens diagnose --exact";
+
 /// All directions of one state together.
 #[derive(Clone, Copy, Debug)]
 pub struct Sum {
     pub entries: Estimate,
+    pub settled: Estimate,
     pub held: Estimate,
     pub live: Estimate,
     pub unclear: Estimate,
@@ -32,6 +75,7 @@ pub struct Sum {
 pub fn sum<'a>(piles: impl Iterator<Item = &'a Pile> + Clone) -> Sum {
     Sum {
         entries: Estimate::sum(piles.clone().map(|p| p.entries)),
+        settled: Estimate::sum(piles.clone().map(Pile::settled)),
         held: Estimate::sum(piles.clone().map(|p| p.held)),
         live: Estimate::sum(piles.clone().map(|p| p.live)),
         unclear: Estimate::sum(piles.map(|p| p.unclear)),
@@ -39,7 +83,8 @@ pub fn sum<'a>(piles: impl Iterator<Item = &'a Pile> + Clone) -> Sum {
 }
 
 impl Sum {
-    /// Of the entries whose fate is known, the share that is held.
+    /// Of the entries whose fate is known, the share that is held. The others may all be held, or all live: that
+    /// is in the bounds.
     pub fn held_share(&self) -> Estimate {
         let share = |held: f64, live: f64| {
             if held + live > 0.0 {
@@ -48,10 +93,11 @@ impl Sum {
                 0.0
             }
         };
+        let unclear = self.unclear.high;
         Estimate {
             value: share(self.held.value, self.live.value),
-            low: share(self.held.low, self.live.high),
-            high: share(self.held.high, self.live.low),
+            low: share(self.held.low, self.live.high + unclear),
+            high: share(self.held.high + unclear, self.live.low),
         }
     }
 
@@ -106,6 +152,36 @@ pub fn concentration(pile: &Pile) -> f64 {
         0.0
     }
 }
+
+/// So many completed connections beside each half-open one: most sources do complete.
+const COMPLETED_EACH: f64 = 20.0;
+
+/// Entries of later states to the pile's destinations, where they are that many more.
+pub fn completed(pile: &Pile) -> Option<f64> {
+    let all: f64 = pile.destinations.iter().map(|d| d.answered as f64).sum();
+    (all >= pile.entries.value * COMPLETED_EACH).then_some(all)
+}
+
+/// A pile belongs to few destinations where the largest ten take this share of it.
+pub const FEW: f64 = 0.5;
+/// Unanswered SYNs to everywhere, at most this share beside the connections that were answered, …
+const BACKGROUND_SHARE: f64 = 0.05;
+
+/// … are what any gateway to the Internet has: clients try dead addresses. The answered connections, where it is so.
+pub fn background(evidence: &Evidence, pile: &Pile) -> Option<f64> {
+    let answered: f64 = evidence
+        .states
+        .as_ref()?
+        .iter()
+        .filter(|row| row.proto == "tcp" && !HALF_OPEN.contains(&row.state.as_deref().unwrap_or("")))
+        .map(|row| row.entries.value)
+        .sum();
+    let few = pile.entries.value <= answered * BACKGROUND_SHARE;
+    let everywhere = !pile.destinations.is_empty() && concentration(pile) < FEW;
+    (few && everywhere).then_some(answered)
+}
+
+const HALF_OPEN: [&str; 4] = ["NONE", "SYN_SENT", "SYN_RECV", "SYN_SENT2"];
 
 /// "a, b and c".
 pub fn listed(words: &[String]) -> String {

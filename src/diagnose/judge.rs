@@ -1,7 +1,8 @@
 //! The rules' answers become one verdict: who holds the pile-up or, where nothing is held, who fails.
 
 use super::cause::{Cause, Side};
-use super::half_open::{pile_from, sum};
+use super::half_open::{listed, pile_from, sum};
+use super::lean;
 use super::report::{Judgement, Lean, RuledOut, Trigger};
 use super::rule::{Finding, Verdict, Weighed, confidence, count, fact, remark, whole};
 use super::trigger::{self, Outcomes};
@@ -9,10 +10,13 @@ use crate::evidence::{Direction, Evidence};
 use crate::model::TcpState;
 
 pub fn judge(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
-    let mut verdict = match strongest(outcomes) {
-        Some((cause, finding)) => accuse(evidence, outcomes, cause, finding),
+    let mut verdict = match strongest(evidence, outcomes) {
+        Some((cause, finding)) => match lean::hold_in_question(evidence, outcomes, cause) {
+            Some(lean) => undecided(evidence, lean, Some((cause, finding))),
+            None => accuse(evidence, outcomes, cause, finding),
+        },
         None => match leaning(evidence, outcomes) {
-            Some(lean) => undecided(evidence, lean),
+            Some(lean) => undecided(evidence, lean, None),
             None => nothing(evidence, outcomes),
         },
     };
@@ -38,9 +42,12 @@ const RANK: [&[Cause]; 5] = [
     &[Cause::BackendUnresponsive, Cause::SynFlood],
 ];
 
-fn strongest<'a>(outcomes: &Outcomes<'a>) -> Option<(Cause, &'a Finding)> {
+fn strongest<'a>(evidence: &Evidence, outcomes: &Outcomes<'a>) -> Option<(Cause, &'a Finding)> {
+    // A flood overflows the SYN queue too: the program is not slow where its accept queue has room.
+    let flooded = of(outcomes, Cause::SynFlood).is_some() && trigger::accept_queues_fine(evidence);
     RANK.iter().find_map(|equals| {
         let found = outcomes.iter().filter_map(|(cause, verdict)| match verdict {
+            Verdict::Found(_) if flooded && *cause == Cause::ListenerOverflow => None,
             Verdict::Found(finding) if equals.contains(cause) => Some((*cause, finding.as_ref())),
             _ => None,
         });
@@ -56,6 +63,12 @@ fn accuse(evidence: &Evidence, outcomes: &Outcomes, cause: Cause, finding: &Find
     let trigger = trigger_of(evidence, outcomes, cause);
     let held = matches!(cause, Cause::SynSentHold | Cause::SynRecvHold);
     let mut fixes = finding.fixes.clone();
+    if let Some(filler) = Some(cause)
+        .filter(|c| *c == Cause::TableFull)
+        .and_then(|_| largest_hold(outcomes))
+    {
+        fixes.extend(filler.1.fixes.clone());
+    }
     if let Some(own) = trigger
         .as_ref()
         .filter(|t| t.side == Side::Proxy)
@@ -65,7 +78,9 @@ fn accuse(evidence: &Evidence, outcomes: &Outcomes, cause: Cause, finding: &Find
     } else if let Some(other) = trigger.as_ref().and_then(|t| of(outcomes, t.cause)) {
         fixes.extend(other.fixes.clone());
     }
-    let mut items: Vec<&Weighed> = finding.evidence.iter().collect();
+    let unseen = unseen_sources(evidence);
+    let mut items: Vec<&Weighed> = finding.evidence.iter().chain(&unseen).collect();
+    let sure = confidence(items.iter().copied());
     if let Some(trigger) = &trigger
         && let Some(other) = of(outcomes, trigger.cause)
     {
@@ -74,7 +89,7 @@ fn accuse(evidence: &Evidence, outcomes: &Outcomes, cause: Cause, finding: &Find
     Judgement {
         bottleneck: cause.side(),
         cause,
-        confidence: confidence(&finding.evidence),
+        confidence: sure,
         headline: finding.headline.clone(),
         amplification: held.then(|| amplification(evidence, cause)).flatten(),
         trigger,
@@ -101,14 +116,7 @@ fn trigger_of(evidence: &Evidence, outcomes: &Outcomes, cause: Cause) -> Option<
         Cause::SynSentHold => trigger::of_syn_sent(evidence, outcomes),
         Cause::SynRecvHold => trigger::of_syn_recv(evidence, outcomes),
         // What fills the table may itself have been set off by somebody.
-        Cause::TableFull => {
-            let held = [Cause::SynSentHold, Cause::SynRecvHold];
-            let (hold, _) = held
-                .into_iter()
-                .filter_map(|c| Some((c, of(outcomes, c)?)))
-                .max_by(|a, b| explained(a.1).total_cmp(&explained(b.1)))?;
-            trigger_of(evidence, outcomes, hold)
-        }
+        Cause::TableFull => trigger_of(evidence, outcomes, largest_hold(outcomes)?.0),
         // Sockets that wait for a silent backend use the ports up.
         Cause::EphemeralPortsExhausted => {
             let fullest = evidence.ports.as_ref()?.first()?;
@@ -124,6 +132,24 @@ fn trigger_of(evidence: &Evidence, outcomes: &Outcomes, cause: Cause) -> Option<
     }
 }
 
+fn largest_hold<'a>(outcomes: &Outcomes<'a>) -> Option<(Cause, &'a Finding)> {
+    [Cause::SynSentHold, Cause::SynRecvHold]
+        .into_iter()
+        .filter_map(|cause| Some((cause, of(outcomes, cause)?)))
+        .max_by(|a, b| explained(a.1).total_cmp(&explained(b.1)))
+}
+
+/// What could not be seen lowers the confidence, whatever it might have shown.
+fn unseen_sources(evidence: &Evidence) -> Option<Weighed> {
+    let sources: Vec<String> = evidence.gaps.iter().map(|gap| gap.source.clone()).collect();
+    let nats = -(NATS_PER_GAP * sources.len() as f64).min(MOST_NATS_OF_GAPS);
+    let text = format!("not seen: {}", listed(&sources));
+    (!sources.is_empty()).then(|| fact("not-seen", nats, text, sources.len() as f64, "sources"))
+}
+
+const NATS_PER_GAP: f64 = 0.5;
+const MOST_NATS_OF_GAPS: f64 = 1.5;
+
 fn amplification(evidence: &Evidence, cause: Cause) -> Option<f64> {
     let state = if cause == Cause::SynRecvHold {
         TcpState::SynRecv
@@ -134,18 +160,12 @@ fn amplification(evidence: &Evidence, cause: Cause) -> Option<f64> {
 }
 
 fn leaning(evidence: &Evidence, outcomes: &Outcomes) -> Option<Lean> {
-    let lean = outcomes.iter().find_map(|(cause, verdict)| match verdict {
-        Verdict::Unknown {
-            because,
-            settle: Some(settle),
-        } => Some(Lean {
-            causes: vec![*cause],
-            because: because.clone(),
-            settle: settle.clone(),
-        }),
-        _ => None,
-    });
-    lean.or_else(|| sockets_without_entries(evidence))
+    outcomes
+        .iter()
+        .find_map(|(cause, verdict)| lean::of_rule(*cause, verdict))
+        .or_else(|| sockets_without_entries(evidence))
+        .or_else(|| lean::unexplained(evidence, outcomes))
+        .or_else(|| lean::damaged(evidence))
         .or_else(|| unseen(evidence))
 }
 
@@ -197,7 +217,8 @@ fn unseen(evidence: &Evidence) -> Option<Lean> {
     })
 }
 
-fn undecided(evidence: &Evidence, lean: Lean) -> Judgement {
+/// `failing`: who was found to fail, while it is open whether the firewall holds what he sets off.
+fn undecided(evidence: &Evidence, lean: Lean, failing: Option<(Cause, &Finding)>) -> Judgement {
     let names: Vec<&str> = lean.causes.iter().map(|c| c.name()).collect();
     let mut blank = blank(Cause::Undecided);
     blank.headline = match names[..] {
@@ -209,13 +230,20 @@ fn undecided(evidence: &Evidence, lean: Lean) -> Judgement {
         ),
     };
     blank.confidence = 0.5;
-    blank.evidence = seen(evidence).into_iter().map(|w| w.item).collect();
+    let mut items = seen(evidence);
+    if let Some((cause, finding)) = failing {
+        items.extend(finding.evidence.iter().cloned());
+        blank.fix_first = finding.fixes.clone();
+        blank.trigger = Some(trigger::named(cause, finding, confidence(&finding.evidence)));
+    }
+    blank.evidence = items.into_iter().map(|w| w.item).collect();
     blank.leans_to = Some(lean);
     blank
 }
 
 fn nothing(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
     let mut items = seen(evidence);
+    items.extend(unseen_sources(evidence));
     for (cause, verdict) in outcomes {
         if let Verdict::Unknown { because, .. } = verdict {
             items.push(remark(

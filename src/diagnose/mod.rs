@@ -3,6 +3,7 @@
 mod cause;
 mod half_open;
 mod judge;
+mod lean;
 mod report;
 mod rule;
 mod rules;

@@ -24,8 +24,10 @@ pub enum Verdict {
     Found(Box<Finding>),
     Unknown {
         because: String,
-        /// Set where the facts lean towards the cause: the command whose output would decide.
+        /// Set where the facts lean towards a cause: the command whose output would decide.
         settle: Option<String>,
+        /// The causes they lean to, most likely first; empty: the rule's own.
+        towards: Vec<Cause>,
     },
 }
 
@@ -40,6 +42,7 @@ impl Verdict {
         Verdict::Unknown {
             because: because.into(),
             settle: None,
+            towards: Vec::new(),
         }
     }
 
@@ -47,6 +50,16 @@ impl Verdict {
         Verdict::Unknown {
             because: because.into(),
             settle: Some(settle.into()),
+            towards: Vec::new(),
+        }
+    }
+
+    /// What the rule saw speaks for other causes than its own.
+    pub fn leaning_to(towards: Vec<Cause>, because: impl Into<String>, settle: impl Into<String>) -> Verdict {
+        Verdict::Unknown {
+            because: because.into(),
+            settle: Some(settle.into()),
+            towards,
         }
     }
 }

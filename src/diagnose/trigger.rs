@@ -28,6 +28,9 @@ pub fn of_syn_sent(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> 
                     return Some(named(Cause::BackendUnresponsive, finding, sure));
                 }
             }
+            if let Some((towards, because, settle)) = leaning(outcomes, Cause::BackendUnresponsive) {
+                return Some(undecided(places(pile), towards.to_vec(), because, settle));
+            }
             Some(undecided(
                 places(pile),
                 vec![
@@ -36,7 +39,7 @@ pub fn of_syn_sent(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> 
                     Cause::RulesetDrop,
                 ],
                 "the SYNs went out, but who fails to answer is spread or contradicted",
-                "ctlens list --state SYN_SENT --top dst:dport",
+                "ctlens list --state SYN_SENT --top dst:dport --limit 20",
             ))
         }
         Direction::In => {
@@ -46,30 +49,53 @@ pub fn of_syn_sent(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> 
                 let sure = confidence(&finding.evidence);
                 return Some(named(Cause::ListenerOverflow, finding, sure));
             }
-            let watched = overflows(evidence).is_some();
-            let because = if watched {
-                "SYNs came in and this host did not answer, but no listen queue overflowed in the window"
-            } else {
-                "SYNs came in and this host did not answer; listen queue counters were not watched"
-            };
-            Some(undecided(
-                places(pile),
-                vec![Cause::ListenerOverflow, Cause::SynFlood, Cause::RulesetDrop],
-                because,
-                "ctlens diagnose --window 10s",
-            ))
+            Some(in_question(evidence, pile))
         }
         Direction::Unknown => Some(from_paste(evidence, pile)),
     }
 }
 
+/// SYNs came in, and no listener of this host is known to drop them.
+fn in_question(evidence: &Evidence, pile: &Pile) -> Trigger {
+    let (causes, because) = match overflows(evidence) {
+        Some(o) if looks_spoofed(pile) && o.syn > 0 => (
+            vec![Cause::SynFlood, Cause::ListenerOverflow],
+            "SYNs from very many sources, one each, fill the SYN queue while the accept queue has room",
+        ),
+        Some(_) => (
+            vec![Cause::ListenerOverflow, Cause::SynFlood, Cause::RulesetDrop],
+            "SYNs came in and this host did not answer, but no listen queue overflowed in the window",
+        ),
+        None => (
+            vec![Cause::ListenerOverflow, Cause::SynFlood, Cause::RulesetDrop],
+            "SYNs came in and this host did not answer; listen queue counters were not watched",
+        ),
+    };
+    let settle = if causes[0] == Cause::SynFlood {
+        "ctlens list --state SYN_SENT --top src --limit 20"
+    } else {
+        "ctlens diagnose --window 10s"
+    };
+    undecided(places(pile), causes, because, settle)
+}
+
 /// Only the SYN queue is full, as a flood does it.
-fn accept_queues_fine(evidence: &Evidence) -> bool {
-    let net = evidence.net.as_ref();
-    net.and_then(|n| n.get("TcpExt.ListenOverflows"))
-        .copied()
-        .unwrap_or(0)
-        == 0
+pub fn accept_queues_fine(evidence: &Evidence) -> bool {
+    overflows(evidence).is_some_and(|o| o.accept == 0)
+}
+
+/// What a rule leans to that could not answer: causes, why, and what would settle it.
+fn leaning<'a>(outcomes: &Outcomes<'a>, wanted: Cause) -> Option<(&'a [Cause], &'a str, &'a str)> {
+    outcomes.iter().find_map(|(cause, verdict)| match verdict {
+        Verdict::Unknown {
+            because,
+            settle: Some(settle),
+            towards,
+        } if *cause == wanted && !towards.is_empty() => {
+            Some((towards.as_slice(), because.as_str(), settle.as_str()))
+        }
+        _ => None,
+    })
 }
 
 pub fn of_syn_recv(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> {
@@ -91,12 +117,12 @@ pub fn of_syn_recv(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> 
             "few clients, many entries each: their last ACK, or the SYN/ACK to them, is lost",
         ),
     };
-    Some(undecided(
-        places(pile),
-        causes,
-        because,
-        "ctlens list --state SYN_RECV --top src",
-    ))
+    let settle = if direction == Direction::Out {
+        "nft list ruleset | grep -E 'hook input|drop|reject'"
+    } else {
+        "ctlens list --state SYN_RECV --top src --limit 20"
+    };
+    Some(undecided(places(pile), causes, because, settle))
 }
 
 /// SYN_RECV sockets exactly at one of these are a full SYN queue: 256 on old kernels with a backlog of 128, backlog + 1

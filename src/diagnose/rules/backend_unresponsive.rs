@@ -1,9 +1,14 @@
 //! A destination, or the path to it, answers nothing.
 
 use crate::diagnose::cause::Cause;
-use crate::diagnose::half_open::{HELD_SHARE, concentration, listed, pile_from, places};
+use crate::diagnose::half_open::{
+    EXACT, FEW, HELD_SHARE, PileUp, background, concentration, listed, pile_up, places, too_few,
+};
 use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole};
 use crate::evidence::{Basis, Direction, Evidence, Pile};
+
+/// So many ICMP errors in a tap are more than a stray.
+const LEAST_REFUSALS: f64 = 10.0;
 
 pub const RULE: Rule = Rule {
     cause: Cause::BackendUnresponsive,
@@ -12,7 +17,8 @@ What: SYNs leave this host, or pass through it, and nothing comes back from that
 this host.
 Why it matters: every attempt waits for its timeout. The firewall is not at fault as long as its entries are live.
 How it is told apart: a SYN_SENT entry proves that this host's ruleset let the SYN out and that no SYN/ACK and no RST
-reached conntrack. A refusing backend leaves no entry. Entries are as many as live attempts; where they are many more,
+reached conntrack. A backend that refuses with a RST leaves no entry. Where no few destinations stand out it is a
+scan, dead addresses or a path, and no backend is named. Entries are as many as live attempts; where they are many more,
 the firewall holds the pile-up and the backend is only its trigger.
 What to do: look at the named address; the tap shows whether its SYN/ACKs arrive and are eaten here.",
     refutes: "SYN/ACKs from it seen on this host's interfaces: then this host's raw rules or routes eat them",
@@ -23,42 +29,84 @@ fn check(evidence: &Evidence) -> Verdict {
     let Some(half_open) = &evidence.half_open else {
         return Verdict::unknown("the table's SYN_SENT entries were not seen");
     };
+    let unknown = half_open.syn_sent.get(&Direction::Unknown);
+    if unknown.is_some_and(|pile| pile_up(evidence, pile.settled()) != PileUp::No) {
+        return Verdict::unknown("the SYN_SENT entries' directions are not known");
+    }
     let outward = [Direction::Out, Direction::Forward];
     let piles = outward.iter().filter_map(|d| half_open.syn_sent.get(d));
     let Some(pile) = piles.max_by(|a, b| a.entries.value.total_cmp(&b.entries.value)) else {
-        if half_open
-            .syn_sent
-            .values()
-            .any(|p| p.entries.value >= pile_from(evidence))
-        {
-            return Verdict::unknown("the SYN_SENT entries' directions are not known");
-        }
         return Verdict::clear("no SYN_SENT entry goes out");
     };
-    let from = pile_from(evidence);
-    if pile.entries.value < from {
-        let text = format!(
-            "{} SYN_SENT entries go out; a pile-up starts at {}",
-            count(pile.entries),
-            whole(from)
-        );
-        return Verdict::clear(text);
+    let piled = pile_up(evidence, pile.settled());
+    if piled == PileUp::No {
+        let name = "SYN_SENT entries go out";
+        return Verdict::clear(too_few(evidence, pile.entries, pile.settled(), name));
     }
-    let eaten = evidence
-        .tap
-        .as_ref()
-        .map_or(0, |tap| tap.syn_acks_unseen_by_conntrack);
-    if eaten as f64 > pile.entries.value * 0.05 {
-        let text = format!(
-            "{} SYN/ACKs arrive on the wire for entries that stay SYN_SENT: this host eats them",
-            whole(eaten as f64)
-        );
-        return Verdict::leaning(
-            text,
-            "nft list ruleset | grep -B3 -A12 'hook prerouting priority raw'",
-        );
+    if let Some(other) = answered_after_all(evidence, pile) {
+        return other;
+    }
+    if !pile.destinations.is_empty() && concentration(pile) < FEW {
+        return spread(evidence, pile);
+    }
+    if piled == PileUp::Perhaps {
+        let name = "SYN_SENT entries of a sample go out";
+        return Verdict::leaning(too_few(evidence, pile.entries, pile.settled(), name), EXACT);
     }
     Verdict::Found(Box::new(finding(evidence, pile)))
+}
+
+/// The tap saw answers that left the entries as they are: this host ate them, or they were ICMP.
+fn answered_after_all(evidence: &Evidence, pile: &Pile) -> Option<Verdict> {
+    let tap = evidence.tap.as_ref()?;
+    let eaten = tap.syn_acks_unseen_by_conntrack as f64;
+    if eaten > pile.entries.value * 0.05 {
+        let text = format!(
+            "{} SYN/ACKs arrive on the wire for entries that stay SYN_SENT: this host eats them",
+            whole(eaten)
+        );
+        let settle = "nft list ruleset | grep -B3 -A12 'hook prerouting priority raw'";
+        return Some(Verdict::leaning_to(vec![Cause::RulesetDrop], text, settle));
+    }
+    // An ICMP error ends the attempt, but never the entry.
+    let attempts = pile.new_per_s?.value * tap.secs;
+    let refused = tap.unreachables as f64;
+    (refused >= LEAST_REFUSALS && refused >= attempts * 0.5).then(|| {
+        let text = format!(
+            "{} ICMP unreachable came in {:.1} s on the wire, for about {} SYNs: they are refused, not ignored",
+            whole(refused),
+            tap.secs,
+            whole(attempts)
+        );
+        let settle = "tcpdump -ni any -c 20 'icmp[icmptype] == icmp-unreach or icmp6[icmp6type] == icmp6-destinationunreach'";
+        Verdict::leaning_to(vec![Cause::BackendRefusing], text, settle)
+    })
+}
+
+/// No few destinations: dead addresses that any gateway's clients try, a scan, or a path that brings nothing back.
+fn spread(evidence: &Evidence, pile: &Pile) -> Verdict {
+    let text = format!(
+        "{} SYN_SENT entries are spread: the largest {} destinations take {:.0} %",
+        count(pile.entries),
+        pile.destinations.len(),
+        concentration(pile) * 100.0
+    );
+    if let Some(answered) = background(evidence, pile) {
+        return Verdict::clear(format!(
+            "{text}, beside {} connections that were answered",
+            whole(answered)
+        ));
+    }
+    let causes = vec![
+        Cause::AsymmetricRouting,
+        Cause::BackendUnresponsive,
+        Cause::RulesetDrop,
+    ];
+    Verdict::leaning_to(
+        causes,
+        text,
+        "ctlens list --state SYN_SENT --top dst:dport --limit 20",
+    )
 }
 
 fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
@@ -123,13 +171,6 @@ fn whither(pile: &Pile) -> Weighed {
     let share = concentration(pile);
     if pile.destinations.is_empty() {
         return remark("no-destinations", -0.7, "where they go is not known");
-    }
-    if share < 0.5 {
-        let text = format!(
-            "they are spread: the largest ten destinations take {:.0} %",
-            share * 100.0
-        );
-        return fact("many-destinations", -1.5, text, share, "of the entries");
     }
     let text = format!(
         "{:.0} % of them go to {} destinations",

@@ -1,6 +1,6 @@
 //! What the two hold rules share: is the pile of one half-open state mostly held?
 
-use crate::diagnose::half_open::{HELD_SHARE, Sum, basis, largest, pile_from, sum};
+use crate::diagnose::half_open::{EXACT, HELD_SHARE, PileUp, Sum, basis, largest, pile_up, sum, too_few};
 use crate::diagnose::rule::{Verdict, Weighed, count, estimate, fact, remark, whole};
 use crate::evidence::{Basis, Direction, Evidence, Pile};
 use crate::model::TcpState;
@@ -29,14 +29,15 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
             "the pasted histogram does not tell of {name} entries"
         )));
     }
-    let from = pile_from(evidence);
-    let Some((direction, pile)) = largest(evidence, state).filter(|_| sum.entries.value >= from) else {
-        let text = format!(
-            "{} {name} entries; a pile-up starts at {}",
-            count(sum.entries),
-            whole(from)
-        );
-        return Held::Answer(Verdict::clear(text));
+    let piled = pile_up(evidence, sum.settled);
+    let Some((direction, pile)) = largest(evidence, state).filter(|_| piled != PileUp::No) else {
+        let entries = format!("{name} entries");
+        return Held::Answer(Verdict::clear(too_few(
+            evidence,
+            sum.entries,
+            sum.settled,
+            &entries,
+        )));
     };
     let share = sum.held_share();
     let basis = basis(piles.values());
@@ -45,7 +46,7 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
             "{} {name} entries, but nothing tells whether {who} still waits",
             count(sum.entries)
         );
-        return Held::Answer(Verdict::leaning(text, settle(evidence)));
+        return Held::Answer(Verdict::leaning(text, settle(evidence, &sum, direction)));
     }
     if share.value < HELD_SHARE && share.high < HELD_SHARE {
         let text = format!(
@@ -55,7 +56,8 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
         );
         return Held::Answer(Verdict::clear(text));
     }
-    let ages_say_so = basis == Basis::Ages && share.value >= HELD_SHARE;
+    // Ages say what is likely of most of the pile, or nothing.
+    let ages_say_so = basis == Basis::Ages && sum.held.value >= sum.entries.value * HELD_SHARE;
     if share.low < HELD_SHARE && !ages_say_so {
         let text = format!(
             "between {:.0} and {:.0} % of {} {name} entries are held: too wide to say",
@@ -63,10 +65,15 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
             share.high * 100.0,
             count(sum.entries)
         );
-        return Held::Answer(Verdict::leaning(text, settle(evidence)));
+        return Held::Answer(Verdict::leaning(text, settle(evidence, &sum, direction)));
+    }
+    if piled == PileUp::Perhaps {
+        let entries = format!("{name} entries in a sample");
+        let text = too_few(evidence, sum.entries, sum.settled, &entries);
+        return Held::Answer(Verdict::leaning(text, EXACT));
     }
     let mut items = vec![basis_item(&sum, state, basis, who)];
-    items.extend(amplified(&sum));
+    items.extend(amplified(&sum, basis));
     items.extend(little(evidence, state, pile));
     items.extend(any_direction(direction, basis));
     if sum.unclear.value > sum.entries.value * 0.2 {
@@ -84,12 +91,51 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
     }
 }
 
-fn settle(evidence: &Evidence) -> String {
+/// Entries that say when they began have an age, whatever policy they got.
+const STAMP: &str = "sysctl -w net.netfilter.nf_conntrack_timestamp=1; sleep 60; ctlens diagnose";
+
+fn settle(evidence: &Evidence, sum: &Sum, direction: Direction) -> String {
     if evidence.pasted && evidence.sockets.is_none() {
         return "ss -tan > ss.txt   # and put it beside the other files".to_string();
     }
+    let sampled = evidence.table.as_ref().is_some_and(|t| t.sampled_of.is_some());
+    let sockets = evidence.half_open.as_ref().and_then(|h| h.syn_sent_sockets);
+    if direction == Direction::Out && sockets.is_none() {
+        return "ss -Htn state syn-sent | wc -l   # as many sockets as entries: live; far fewer: held"
+            .to_string();
+    }
+    if sum.unclear.value > sum.entries.value * 0.5 && direction != Direction::Out {
+        return STAMP.to_string();
+    }
+    if sampled && !sum.entries.is_exact() {
+        return EXACT.to_string();
+    }
     let already = evidence.tap.as_ref().map_or(3.0, |tap| tap.secs.max(3.0));
     format!("ctlens diagnose --tap {:.0}s", (already * 4.0).min(60.0))
+}
+
+/// conntrack(8) deletes by state and tuple; who still tries it does not know.
+pub fn delete(state: TcpState, pile: &Pile) -> String {
+    let name = state.name();
+    let target = pile
+        .destinations
+        .first()
+        .filter(|d| d.entries.value >= pile.entries.value * 0.5);
+    if let Some(first) = target {
+        let family = if first.addr.is_ipv6() { "-f ipv6 " } else { "" };
+        return format!(
+            "conntrack -D {family}-p tcp --state {name} --orig-dst {} --orig-port-dst {} >/dev/null",
+            first.addr, first.port
+        );
+    }
+    let four = format!("conntrack -D -p tcp --state {name} >/dev/null");
+    let six = format!("conntrack -D -f ipv6 -p tcp --state {name} >/dev/null");
+    // Older conntrack(8) means IPv4 where no family is given.
+    match pile.v6_share {
+        share if share <= 0.0 => four,
+        share if share >= 1.0 => six,
+        _ => format!("{four}; {six}"),
+    }
 }
 
 fn basis_item(sum: &Sum, state: TcpState, basis: Basis, who: &str) -> Weighed {
@@ -118,7 +164,9 @@ fn any_direction(direction: Direction, basis: Basis) -> Option<Weighed> {
         .then(|| remark("direction-unknown", -1.5, text))
 }
 
-fn amplified(sum: &Sum) -> Option<Weighed> {
+/// With ages alone the live attempts are a guess, which proves nothing further.
+fn amplified(sum: &Sum, basis: Basis) -> Option<Weighed> {
+    let nats = if basis == Basis::Ages { 0.0 } else { 0.5 };
     match sum.amplification() {
         Some(factor) if factor >= 2.0 => {
             let text = format!(
@@ -127,18 +175,18 @@ fn amplified(sum: &Sum) -> Option<Weighed> {
                 count(sum.entries),
                 whole(factor)
             );
-            Some(fact("amplification", 0.5, text, factor, "times"))
+            Some(fact("amplification", nats, text, factor, "times"))
         }
         Some(_) => None,
         None => Some(remark(
             "nobody-waits",
-            0.5,
+            nats,
             "not one live attempt is left among them",
         )),
     }
 }
 
-/// Occupancy is arrivals x timeout: where that holds, the timeout makes the pile.
+/// Occupancy is arrivals x timeout, whoever still waits: it explains the pile, and proves nobody gone.
 fn little(evidence: &Evidence, state: TcpState, pile: &Pile) -> Option<Weighed> {
     let timeout = evidence.timeouts.of_tcp(state)?;
     let rate = pile.new_per_s?;
@@ -154,11 +202,5 @@ fn little(evidence: &Evidence, state: TcpState, pile: &Pile) -> Option<Weighed> 
             ": where the pile is heading at this rate"
         }
     );
-    Some(fact(
-        "rate-times-timeout",
-        if fits { 0.5 } else { 0.0 },
-        text,
-        predicted,
-        "entries",
-    ))
+    Some(fact("rate-times-timeout", 0.0, text, predicted, "entries"))
 }

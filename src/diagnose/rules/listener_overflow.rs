@@ -8,6 +8,9 @@ use crate::evidence::{Direction, Evidence, ListenQueue, Pile};
 /// Fewer overflows in a window are a hiccup, not a fault.
 const LEAST_OVERFLOWS: i64 = 3;
 
+/// At most so many queues are named.
+const NAMED: usize = 3;
+
 pub const RULE: Rule = Rule {
     cause: Cause::ListenerOverflow,
     explain: "\
@@ -21,19 +24,37 @@ What to do: raise the program's backlog and somaxconn (the smaller of both count
     check,
 };
 
-/// Overflows in the window; `None` where no window was watched.
-pub fn overflows(evidence: &Evidence) -> Option<i64> {
+/// What overflowed in the window.
+#[derive(Clone, Copy, Debug)]
+pub struct Overflows {
+    /// Accept queues: the program is too slow.
+    pub accept: i64,
+    /// SYN queues: too many half-open connections, be it that nobody accepts or that nobody completes.
+    pub syn: i64,
+    /// Both counters were read.
+    pub both: bool,
+}
+
+/// `None` where no window was watched.
+pub fn overflows(evidence: &Evidence) -> Option<Overflows> {
     let net = evidence.net.as_ref().filter(|_| evidence.window_secs > 0.0)?;
     let rise = |name: &str| net.get(name).copied();
     // ListenDrops counts every ListenOverflow too.
     let accept = rise("TcpExt.ListenOverflows");
-    let queue = rise("TcpExt.TCPReqQFullDrop");
-    (accept.is_some() || queue.is_some()).then(|| accept.unwrap_or(0) + queue.unwrap_or(0))
+    let syn = rise("TcpExt.TCPReqQFullDrop");
+    // Without cookies tcp_conn_request() drops from three quarters of the SYN queue on, and counts only ListenDrops.
+    let no_cookies = evidence.settings.number("net.ipv4.tcp_syncookies") == Some(0);
+    let early = rise("TcpExt.ListenDrops").filter(|_| no_cookies).unwrap_or(0) - accept.unwrap_or(0);
+    (accept.is_some() || syn.is_some()).then(|| Overflows {
+        accept: accept.unwrap_or(0),
+        syn: syn.unwrap_or(0).max(early),
+        both: accept.is_some() && syn.is_some(),
+    })
 }
 
 fn check(evidence: &Evidence) -> Verdict {
     let full = full_queues(evidence);
-    let Some(rise) = overflows(evidence) else {
+    let Some(overflows) = overflows(evidence) else {
         if let Some(queue) = full.first() {
             let text = format!(
                 "{} is at its backlog, but no counter was watched over a window",
@@ -43,8 +64,13 @@ fn check(evidence: &Evidence) -> Verdict {
         }
         return Verdict::unknown("ListenOverflows and TCPReqQFullDrop were not watched over a window");
     };
+    let rise = overflows.accept + overflows.syn;
     if rise < LEAST_OVERFLOWS {
-        return Verdict::clear(format!("ListenOverflows and TCPReqQFullDrop rose by {rise}"));
+        return if overflows.both {
+            Verdict::clear(format!("ListenOverflows and TCPReqQFullDrop rose by {rise}"))
+        } else {
+            Verdict::unknown("only one of ListenOverflows and TCPReqQFullDrop could be read")
+        };
     }
     let inbound = inbound(evidence);
     let items = items(evidence, rise, &full, inbound);
@@ -54,11 +80,16 @@ fn check(evidence: &Evidence) -> Verdict {
     } else {
         place.join(", ")
     };
+    let why = if overflows.accept > 0 {
+        "does not accept fast enough"
+    } else {
+        "has a full SYN queue"
+    };
     Verdict::Found(Box::new(Finding {
-        headline: format!("{at} does not accept fast enough: the kernel drops SYNs to it."),
+        headline: format!("{at} {why}: the kernel drops SYNs to it."),
         entries: inbound.map(|pile| pile.entries),
         evidence: items,
-        fixes: fixes(&full, evidence),
+        fixes: fixes(&full, evidence, overflows),
         place,
     }))
 }
@@ -75,7 +106,7 @@ fn items(evidence: &Evidence, rise: i64, full: &[&ListenQueue], inbound: Option<
         evidence.window_secs
     );
     items.push(fact("listen-overflows", 3.0, text, rise as f64, "overflows"));
-    for queue in full {
+    for queue in full.iter().take(NAMED) {
         let text = format!(
             "{}: {} connections wait for accept(), backlog {}",
             label(queue),
@@ -120,7 +151,7 @@ fn full_queues(evidence: &Evidence) -> Vec<&ListenQueue> {
 
 fn places(evidence: &Evidence, full: &[&ListenQueue]) -> Vec<String> {
     if !full.is_empty() {
-        return full.iter().map(|queue| label(queue)).collect();
+        return full.iter().take(NAMED).map(|queue| label(queue)).collect();
     }
     inbound(evidence)
         .map(crate::diagnose::half_open::places)
@@ -131,10 +162,17 @@ fn label(queue: &ListenQueue) -> String {
     std::net::SocketAddr::new(queue.addr, queue.port).to_string()
 }
 
-fn fixes(full: &[&ListenQueue], evidence: &Evidence) -> Vec<Fix> {
+fn fixes(full: &[&ListenQueue], evidence: &Evidence, overflows: Overflows) -> Vec<Fix> {
     let mut out = Vec::new();
+    if overflows.syn > overflows.accept && evidence.settings.number("net.ipv4.tcp_syncookies") == Some(0) {
+        out.push(fix(
+            "Send SYN cookies while the SYN queue is full",
+            Some("sysctl -w net.ipv4.tcp_syncookies=1".to_string()),
+            "at once: SYNs beyond the queue are answered without memory",
+        ));
+    }
     let somaxconn = evidence.settings.number("net.core.somaxconn");
-    for queue in full {
+    for queue in full.iter().take(NAMED) {
         let program = queue.process.as_deref().unwrap_or("the program");
         let capped = somaxconn.is_some_and(|cap| u64::from(queue.backlog) >= cap);
         if capped {
@@ -144,7 +182,7 @@ fn fixes(full: &[&ListenQueue], evidence: &Evidence) -> Vec<Fix> {
                     "sysctl -w net.core.somaxconn={}",
                     queue.backlog.saturating_mul(4).max(4096)
                 )),
-                "at the program's next listen(): restart it",
+                "at the program's next listen(): restart it, and let it ask for as much",
             ));
         } else {
             out.push(fix(

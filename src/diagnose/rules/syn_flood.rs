@@ -1,7 +1,8 @@
 //! Thousands of sources open connections that none of them completes.
 
 use crate::diagnose::cause::Cause;
-use crate::diagnose::half_open::{listed, pile_from, places};
+use crate::diagnose::half_open::{EXACT, PileUp, completed, listed, pile_up, places, too_few};
+use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Rule, Verdict, count, fact, fix, whole};
 use crate::evidence::{Direction, Evidence, Pile};
 
@@ -31,38 +32,57 @@ fn check(evidence: &Evidence) -> Verdict {
     let Some(half_open) = &evidence.half_open else {
         return Verdict::unknown("the table's SYN_RECV entries were not seen");
     };
-    let inward = [Direction::In, Direction::Forward];
-    let piles = inward.iter().filter_map(|d| half_open.syn_recv.get(d));
-    let Some(pile) = piles.max_by(|a, b| a.entries.value.total_cmp(&b.entries.value)) else {
-        return match half_open.syn_recv.get(&Direction::Unknown) {
-            Some(pile) if pile.entries.value >= pile_from(evidence) => {
-                Verdict::unknown("the SYN_RECV entries' sources are not known")
-            }
-            _ => Verdict::clear("no SYN_RECV entry comes in"),
-        };
+    let inward = [Direction::In, Direction::Forward, Direction::Unknown];
+    let piles = inward
+        .iter()
+        .filter_map(|d| Some((*d, half_open.syn_recv.get(d)?)));
+    let Some((direction, pile)) = piles.max_by(|a, b| a.1.entries.value.total_cmp(&b.1.entries.value)) else {
+        return Verdict::clear("no SYN_RECV entry comes in");
     };
-    let from = pile_from(evidence);
-    if pile.entries.value < from {
-        let text = format!(
-            "{} SYN_RECV entries; a pile-up starts at {}",
-            count(pile.entries),
-            whole(from)
-        );
-        return Verdict::clear(text);
+    let piled = pile_up(evidence, pile.settled());
+    if piled == PileUp::No {
+        return Verdict::clear(too_few(
+            evidence,
+            pile.entries,
+            pile.settled(),
+            "SYN_RECV entries",
+        ));
     }
+    let Some(one_shot) = pile.one_shot.filter(|_| direction != Direction::Unknown) else {
+        return Verdict::unknown("the SYN_RECV entries' sources are not known");
+    };
+    let whence = format!(
+        "{} SYN_RECV entries from {} sources, {:.0} % of them with one entry",
+        count(pile.entries),
+        whole(pile.sources as f64),
+        one_shot * 100.0
+    );
     if !looks_spoofed(pile) {
-        let text = format!(
-            "{} SYN_RECV entries from {} sources, {:.0} % of them with one entry",
-            count(pile.entries),
-            whole(pile.sources as f64),
-            pile.one_shot.unwrap_or(0.0) * 100.0
-        );
-        return Verdict::clear(text);
+        return Verdict::clear(whence);
     }
-    Verdict::Found(Box::new(finding(evidence, pile)))
+    if let Some(completed) = completed(pile)
+        && cookies(evidence) == 0
+    {
+        return Verdict::clear(format!(
+            "{whence}, beside {} connections to the same place that were completed",
+            whole(completed)
+        ));
+    }
+    if piled == PileUp::Perhaps {
+        return Verdict::leaning(whence, EXACT);
+    }
+    Verdict::Found(Box::new(finding(evidence, direction, pile)))
 }
 
-fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
+/// SYN cookies sent in the window; 0 where none was watched.
+fn cookies(evidence: &Evidence) -> i64 {
+    let net = evidence.net.as_ref().filter(|_| evidence.window_secs > 0.0);
+    net.and_then(|n| n.get("TcpExt.SyncookiesSent"))
+        .copied()
+        .unwrap_or(0)
+}
+
+fn finding(evidence: &Evidence, direction: Direction, pile: &Pile) -> Finding {
     let place = places(pile);
     let more = if pile.sources_capped { "at least " } else { "" };
     let one_shot = pile.one_shot.unwrap_or(0.0);
@@ -78,24 +98,20 @@ fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
         pile.sources as f64,
         "sources",
     )];
-    let net = evidence.net.as_ref().filter(|_| evidence.window_secs > 0.0);
-    if let Some(cookies) = net
-        .and_then(|n| n.get("TcpExt.SyncookiesSent"))
-        .filter(|n| **n > 0)
-    {
+    let cookies = cookies(evidence);
+    if cookies > 0 {
         let text = format!(
             "{} SYN cookies sent in {:.1} s",
-            whole(*cookies as f64),
+            whole(cookies as f64),
             evidence.window_secs
         );
-        items.push(fact("cookies-sent", 0.7, text, *cookies as f64, "cookies"));
+        items.push(fact("cookies-sent", 0.7, text, cookies as f64, "cookies"));
     }
     let at = if place.is_empty() {
         "a server behind this host".into()
     } else {
         listed(&place)
     };
-    let port = pile.destinations.first().map_or(80, |d| d.port);
     Finding {
         headline: format!(
             "{more}{} sources flood {at} with SYNs that nobody completes.",
@@ -104,20 +120,38 @@ fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
         place,
         entries: Some(pile.entries),
         evidence: items,
-        fixes: vec![
-            fix(
-                "Limit new SYNs in front of conntrack",
-                Some(format!(
-                    "nft 'add table inet guard; add chain inet guard pre {{ type filter hook prerouting priority raw; }}; \
-                     add rule inet guard pre tcp dport {port} tcp flags syn limit rate over 1000/second drop'"
-                )),
-                "at once, legitimate SYNs above the limit included; undo: nft delete table inet guard",
-            ),
-            fix(
-                "Keep SYN cookies on at the server",
-                Some("sysctl -w net.ipv4.tcp_syncookies=1".to_string()),
-                "the server needs no memory for half-open connections",
-            ),
-        ],
+        fixes: fixes(evidence, direction, pile),
     }
+}
+
+fn fixes(evidence: &Evidence, direction: Direction, pile: &Pile) -> Vec<Fix> {
+    let mut out = Vec::new();
+    if let Some(first) = pile.destinations.first() {
+        let family = if first.addr.is_ipv6() { "ip6" } else { "ip" };
+        let command = format!(
+            "nft 'add table inet ctlens_guard; \
+             add chain inet ctlens_guard pre {{ type filter hook prerouting priority raw; }}; \
+             add rule inet ctlens_guard pre {family} daddr {} tcp dport {} tcp flags & (fin|syn|rst|ack) == syn \
+             limit rate over 1000/second drop'",
+            first.addr, first.port
+        );
+        out.push(fix(
+            format!("Limit new SYNs to {} in front of conntrack", first.label()),
+            Some(command),
+            "at once, legitimate SYNs above the limit included; undo: nft delete table inet ctlens_guard",
+        ));
+    }
+    let command = "sysctl -w net.ipv4.tcp_syncookies=1";
+    let effect = "the server needs no memory for half-open connections";
+    match (direction, evidence.settings.number("net.ipv4.tcp_syncookies")) {
+        (Direction::In, Some(1..)) => {}
+        (Direction::In, _) => out.push(fix("Turn SYN cookies on", Some(command.to_string()), effect)),
+        // The server is another host: a command to run here would do nothing.
+        _ => out.push(fix(
+            format!("On the server itself, keep SYN cookies on ({command})"),
+            None,
+            effect,
+        )),
+    }
+    out
 }

@@ -1,10 +1,10 @@
 //! SYN_RECV entries that outlive the server's half-open connection.
 
-use super::hold::{Held, held};
+use super::hold::{Held, delete, held};
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{listed, places};
 use crate::diagnose::rule::{Finding, Rule, Verdict, count, fact, fix};
-use crate::evidence::Evidence;
+use crate::evidence::{Direction, Evidence};
 use crate::model::TcpState;
 
 /// Linux' own default for nf_conntrack_tcp_timeout_syn_recv.
@@ -27,18 +27,21 @@ What to do: stop or filter the sources, delete the held entries, shorten the tim
 };
 
 fn check(evidence: &Evidence) -> Verdict {
-    let (sum, pile, mut items) = match held(evidence, TcpState::SynRecv, "either side") {
+    let (sum, direction, pile, mut items) = match held(evidence, TcpState::SynRecv, "either side") {
         Held::Answer(verdict) => return verdict,
         Held::Yes {
-            sum, pile, evidence, ..
-        } => (sum, pile, evidence),
+            sum,
+            direction,
+            pile,
+            evidence,
+        } => (sum, direction, pile, evidence),
     };
     let cookies = evidence
         .net
         .as_ref()
         .and_then(|n| n.get("TcpExt.SyncookiesSent").copied())
         .unwrap_or(0);
-    if cookies > 0 && evidence.window_secs > 0.0 {
+    if cookies > 0 && evidence.window_secs > 0.0 && direction == Direction::In {
         let text = format!("{cookies} SYN cookies sent in the window: the server keeps nothing for them");
         items.push(fact("cookies-sent", 0.5, text, cookies as f64, "cookies"));
     }
@@ -56,8 +59,8 @@ fn check(evidence: &Evidence) -> Verdict {
         timeout.map_or(String::new(), |s| format!(", they stay for {s} s")),
     );
     let mut fixes = vec![fix(
-        "Delete the held entries now",
-        Some("conntrack -D -p tcp --state SYN_RECV >/dev/null".to_string()),
+        "Delete the held entries now (handshakes under way there go too: their clients must connect again)",
+        Some(delete(TcpState::SynRecv, pile)),
         "frees them at once; a sysctl does not shorten entries already there",
     )];
     if timeout.is_none_or(|t| t > FLOOR_SECS + 1) {

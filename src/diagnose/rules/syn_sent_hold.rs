@@ -1,10 +1,10 @@
 //! SYN_SENT entries that outlive their connection attempts.
 
-use super::hold::{Held, held};
+use super::hold::{Held, delete, held};
 use crate::diagnose::cause::Cause;
-use crate::diagnose::half_open::{listed, places};
+use crate::diagnose::half_open::{background, below_share_of_max, largest, listed, places, sum};
 use crate::diagnose::report::Fix;
-use crate::diagnose::rule::{Finding, Rule, Verdict, count, fix};
+use crate::diagnose::rule::{Finding, Rule, Verdict, count, fix, whole};
 use crate::evidence::{Direction, Evidence, Pile, longest_gap_secs};
 use crate::model::TcpState;
 
@@ -23,7 +23,13 @@ What to do: mend who leaves the SYNs unanswered, delete the held entries, shorte
     check,
 };
 
+/// Linux' own default for tcp_syn_retries.
+const DEFAULT_RETRIES: u64 = 6;
+
 fn check(evidence: &Evidence) -> Verdict {
+    if let Some(noise) = noise(evidence) {
+        return Verdict::clear(noise);
+    }
     let (sum, direction, pile, items) = match held(evidence, TcpState::SynSent, "the originator") {
         Held::Answer(verdict) => return verdict,
         Held::Yes {
@@ -58,26 +64,37 @@ fn check(evidence: &Evidence) -> Verdict {
         place,
         entries: Some(sum.held),
         evidence: items,
-        fixes: fixes(evidence, pile),
+        fixes: fixes(evidence, direction, pile),
     }))
 }
 
-fn fixes(evidence: &Evidence, pile: &Pile) -> Vec<Fix> {
+/// Any gateway to the Internet holds some SYNs to dead addresses: no pile-up while they are everywhere, few beside the
+/// connections that were answered, and few beside the limit.
+fn noise(evidence: &Evidence) -> Option<String> {
+    let (_, pile) = largest(evidence, TcpState::SynSent)?;
+    let all = sum(evidence.half_open.as_ref()?.syn_sent.values()).entries;
+    let answered = background(evidence, pile).filter(|_| below_share_of_max(evidence, all))?;
+    Some(format!(
+        "{} SYN_SENT entries to everywhere, beside {} connections that were answered",
+        count(all),
+        whole(answered)
+    ))
+}
+
+fn fixes(evidence: &Evidence, direction: Direction, pile: &Pile) -> Vec<Fix> {
     let timeout = evidence.timeouts.of_tcp(TcpState::SynSent);
-    let target = pile
-        .destinations
-        .first()
-        .filter(|d| d.entries.value >= pile.entries.value * 0.5);
-    let filter = target.map_or(String::new(), |d| {
-        let family = if d.addr.is_ipv6() { "-f ipv6 " } else { "" };
-        format!("{family}--reply-src {} --reply-port-src {} ", d.addr, d.port)
-    });
     let mut out = vec![fix(
-        "Delete the held entries now (a live client's next SYN makes a new one)",
-        Some(format!("conntrack -D -p tcp --state SYN_SENT {filter}>/dev/null")),
+        "Delete the held entries now (live ones there go too: such a client's next SYN makes a new entry)",
+        Some(delete(TcpState::SynSent, pile)),
         "frees them at once; a sysctl does not shorten entries already there",
     )];
-    let gap = longest_gap_secs(evidence.settings.number("net.ipv4.tcp_syn_retries").unwrap_or(6)) as u32;
+    // Remote clients follow their own settings, of which the default is all that is known.
+    let own = evidence.settings.number("net.ipv4.tcp_syn_retries");
+    let forwards = evidence.settings.number("net.ipv4.ip_forward") == Some(1);
+    let retries = own
+        .filter(|_| direction == Direction::Out && !forwards)
+        .unwrap_or(DEFAULT_RETRIES);
+    let gap = longest_gap_secs(retries) as u32;
     // Just above the longest silence of a live client, so that none loses its entry between two SYNs.
     let shorter = gap + 3;
     if timeout.is_none_or(|t| t > shorter) {
