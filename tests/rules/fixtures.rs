@@ -1,0 +1,85 @@
+//! fixtures/rules/<cause>/{fires,clear,unknown}.json: each rule's three answers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::scene::{Scene, finding, short};
+
+const CAUSES: [&str; 7] = [
+    "syn-sent-hold",
+    "syn-recv-hold",
+    "table-full",
+    "listener-overflow",
+    "ephemeral-ports-exhausted",
+    "backend-unresponsive",
+    "syn-flood",
+];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/rules")
+}
+
+fn read(cause: &str, name: &str) -> Scene {
+    let path = folder().join(cause).join(format!("{name}.json"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn check(name: &str, state: &str) {
+    for cause in CAUSES {
+        let scene = read(cause, name);
+        let report = scene.report();
+        let found = finding(&report, cause);
+        let at = format!("{cause}/{name}: {}", found.because);
+        let json = serde_json::to_value(found).unwrap();
+        assert_eq!(json["state"], state, "{at}");
+        assert!(found.examined, "{at}");
+        let expect = &scene.expect;
+        for words in &expect.says {
+            assert!(found.because.contains(words), "{at}: lacks {words:?}");
+        }
+        if let (Some(side), Some(cause)) = (&expect.bottleneck, &expect.cause) {
+            let trigger = expect
+                .trigger
+                .as_ref()
+                .map_or(String::new(), |t| format!(" < {t}"));
+            assert_eq!(short(&report), format!("{side} / {cause}{trigger}"), "{at}");
+        }
+        if let Some(place) = &expect.place {
+            let trigger = report.verdict.trigger.as_ref();
+            assert_eq!(
+                &trigger.map(|t| t.place.clone()).unwrap_or_default(),
+                place,
+                "{at}"
+            );
+        }
+        assert_eq!(found.entries_explained, expect.entries_explained, "{at}");
+        assert_eq!(found.confidence.is_some(), state == "found", "{at}");
+    }
+}
+
+#[test]
+fn each_rule_fires() {
+    check("fires", "found");
+}
+
+#[test]
+fn each_rule_clears() {
+    check("clear", "clear");
+}
+
+#[test]
+fn each_rule_says_when_it_cannot_know() {
+    check("unknown", "unknown");
+}
+
+#[test]
+fn no_fixture_lies_about_unread() {
+    for entry in fs::read_dir(folder()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(
+            CAUSES.contains(&name.as_str()),
+            "fixtures/rules/{name} belongs to no rule"
+        );
+    }
+}

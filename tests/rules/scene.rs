@@ -1,0 +1,312 @@
+//! Evidence made by hand, from a few figures: in code, or as the JSON of a fixture.
+
+use std::collections::BTreeMap;
+
+use ctlens::diagnose::{FindingDoc, Report, diagnose};
+use ctlens::evidence::{Evidence, HalfOpen, ListenQueue, PortUse, StateRow, Table, TapFacts};
+use ctlens::model::{Estimate, Gap, TcpState};
+use serde::Deserialize;
+
+use crate::heap::{Heap, piles, socket};
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    pub at: String,
+    pub queued: u32,
+    pub backlog: u32,
+    pub process: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ports {
+    pub from: String,
+    pub to: String,
+    pub used: u64,
+    pub range: u64,
+    pub by_state: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wire {
+    pub secs: f64,
+    pub syn_acks_unseen: u64,
+    pub unreachables: u64,
+}
+
+/// A host. [`Scene::default`] is a quiet one that was looked at in full.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scene {
+    pub about: String,
+    pub window_s: f64,
+    pub count: Option<u64>,
+    pub max: Option<u64>,
+    pub buckets: Option<u64>,
+    pub dumped: Option<u64>,
+    pub sampled_of: Option<u64>,
+    /// Entries by `tcp SYN_SENT`, `udp`, …
+    pub states: BTreeMap<String, u64>,
+    /// By `out`, `in`, `forward`, `unknown`.
+    pub syn_sent: BTreeMap<String, Heap>,
+    pub syn_recv: BTreeMap<String, Heap>,
+    pub syn_sent_sockets: Option<u64>,
+    pub sockets_without_entry: Option<u64>,
+    /// Beside the quiet host's, which are all 0.
+    pub conntrack: BTreeMap<String, u64>,
+    pub net: BTreeMap<String, i64>,
+    pub sockets: BTreeMap<String, u64>,
+    pub listeners: Vec<Queue>,
+    pub ports: Vec<Ports>,
+    pub tap: Option<Wire>,
+    pub settings: BTreeMap<String, String>,
+    /// By TCP state.
+    pub timeouts: BTreeMap<String, u32>,
+    /// Sources that were refused.
+    pub gaps: Vec<String>,
+    /// Inputs that were not had at all: `table`, `states`, `half_open`, `conntrack`, `net`, `sockets`, `listeners`,
+    /// `ports`.
+    pub absent: Vec<String>,
+    pub expect: Expect,
+}
+
+/// What a fixture's verdict must be.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    pub bottleneck: Option<String>,
+    pub cause: Option<String>,
+    pub trigger: Option<String>,
+    pub place: Option<Vec<String>>,
+    pub entries_explained: Option<f64>,
+    /// Words that the finding's `because` has.
+    pub says: Vec<String>,
+}
+
+impl Default for Scene {
+    fn default() -> Scene {
+        Scene {
+            about: String::new(),
+            window_s: 2.0,
+            count: Some(300),
+            max: Some(262_144),
+            buckets: Some(262_144),
+            dumped: None,
+            sampled_of: None,
+            states: BTreeMap::new(),
+            syn_sent: BTreeMap::new(),
+            syn_recv: BTreeMap::new(),
+            syn_sent_sockets: Some(0),
+            sockets_without_entry: Some(0),
+            conntrack: BTreeMap::new(),
+            net: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            listeners: Vec::new(),
+            ports: Vec::new(),
+            tap: None,
+            settings: BTreeMap::new(),
+            timeouts: [("SYN_SENT", 120), ("SYN_RECV", 60), ("TIME_WAIT", 120)]
+                .map(|(state, secs)| (state.to_string(), secs))
+                .into(),
+            gaps: Vec::new(),
+            absent: Vec::new(),
+            expect: Expect::default(),
+        }
+    }
+}
+
+impl Scene {
+    pub fn syn_sent(mut self, direction: &str, heap: Heap) -> Scene {
+        self.syn_sent.insert(direction.into(), heap);
+        self
+    }
+
+    pub fn syn_recv(mut self, direction: &str, heap: Heap) -> Scene {
+        self.syn_recv.insert(direction.into(), heap);
+        self
+    }
+
+    pub fn conntrack(mut self, name: &str, rise: u64) -> Scene {
+        self.conntrack.insert(name.into(), rise);
+        self
+    }
+
+    pub fn net(mut self, name: &str, rise: i64) -> Scene {
+        self.net.insert(name.into(), rise);
+        self
+    }
+
+    pub fn without(mut self, input: &str) -> Scene {
+        self.absent.push(input.into());
+        self
+    }
+
+    pub fn report(&self) -> Report {
+        diagnose(&self.evidence())
+    }
+
+    pub fn evidence(&self) -> Evidence {
+        let given = |name: &str| !self.absent.iter().any(|a| a == name);
+        for name in &self.absent {
+            assert!(INPUTS.contains(&name.as_str()), "no input is called {name}");
+        }
+        let mut out = Evidence {
+            window_secs: self.window_s,
+            table: given("table").then(|| self.table()),
+            states: given("states").then(|| self.states()),
+            half_open: given("half_open").then(|| HalfOpen {
+                syn_sent: piles(&self.syn_sent),
+                syn_recv: piles(&self.syn_recv),
+                syn_sent_sockets: self.syn_sent_sockets,
+                sockets_without_entry: self.sockets_without_entry,
+                ..HalfOpen::default()
+            }),
+            conntrack: given("conntrack").then(|| self.counters()),
+            net: given("net").then(|| self.net_counters()),
+            sockets: given("sockets").then(|| self.sockets.clone()),
+            listeners: given("listeners").then(|| self.listeners.iter().map(queue).collect()),
+            ports: given("ports").then(|| self.ports.iter().map(port_use).collect()),
+            tap: self.tap.as_ref().map(|wire| TapFacts {
+                secs: wire.secs,
+                syn_acks_unseen_by_conntrack: wire.syn_acks_unseen,
+                unreachables: wire.unreachables,
+                ..TapFacts::default()
+            }),
+            ..Evidence::default()
+        };
+        out.settings.0 = self.settings.clone();
+        for (state, secs) in &self.timeouts {
+            let state =
+                TcpState::from_name(state).unwrap_or_else(|| panic!("no TCP state is called {state}"));
+            out.timeouts.tcp[state as usize] = Some(*secs);
+        }
+        out.gaps = self
+            .gaps
+            .iter()
+            .map(|source| Gap::new(source.as_str(), "not permitted", "run as root"))
+            .collect();
+        out
+    }
+
+    fn table(&self) -> Table {
+        let fill = match (self.count, self.max) {
+            (Some(count), Some(max)) if max > 0 => Some(count as f64 / max as f64),
+            _ => None,
+        };
+        Table {
+            count: self.count,
+            max: self.max,
+            buckets: self.buckets,
+            fill,
+            dumped: self.dumped.or(self.count),
+            sampled_of: self.sampled_of,
+            ..Table::default()
+        }
+    }
+
+    fn states(&self) -> Vec<StateRow> {
+        let all: u64 = self.states.values().sum();
+        let row = |(name, entries): (&String, &u64)| {
+            let (proto, state) = name
+                .split_once(' ')
+                .map_or((name.as_str(), None), |(p, s)| (p, Some(s)));
+            StateRow {
+                proto: proto.into(),
+                state: state.map(str::to_string),
+                entries: Estimate::exact(*entries as f64),
+                share: *entries as f64 / all as f64,
+                timeout_s: state.and_then(|s| self.timeouts.get(s)).copied(),
+                ..StateRow::default()
+            }
+        };
+        self.states.iter().map(row).collect()
+    }
+
+    fn counters(&self) -> BTreeMap<&'static str, u64> {
+        let names = ["found", "invalid", "insert_failed", "drop", "early_drop"];
+        for name in self.conntrack.keys() {
+            assert!(names.contains(&name.as_str()), "no counter is called {name}");
+        }
+        names
+            .map(|name| (name, self.conntrack.get(name).copied().unwrap_or(0)))
+            .into()
+    }
+
+    fn net_counters(&self) -> BTreeMap<String, i64> {
+        let names = [
+            "TcpExt.ListenOverflows",
+            "TcpExt.ListenDrops",
+            "TcpExt.TCPReqQFullDrop",
+            "TcpExt.SyncookiesSent",
+        ];
+        let mut out: BTreeMap<String, i64> = names.map(|name| (name.to_string(), 0)).into();
+        out.extend(self.net.clone());
+        out
+    }
+}
+
+pub const INPUTS: [&str; 8] = [
+    "table",
+    "states",
+    "half_open",
+    "conntrack",
+    "net",
+    "sockets",
+    "listeners",
+    "ports",
+];
+
+/// The finding of one cause.
+pub fn finding<'a>(report: &'a Report, cause: &str) -> &'a FindingDoc {
+    report
+        .findings
+        .iter()
+        .find(|f| f.name.name() == cause)
+        .unwrap_or_else(|| panic!("no finding is called {cause}"))
+}
+
+/// `found`, `clear` or `unknown`.
+pub fn state(report: &Report, cause: &str) -> String {
+    let json = serde_json::to_value(finding(report, cause)).expect("a finding is plain data");
+    json["state"].as_str().expect("a word").to_string()
+}
+
+/// `firewall / syn-sent-hold < backend-unresponsive`: bottleneck, cause, and what set it off.
+pub fn short(report: &Report) -> String {
+    let verdict = &report.verdict;
+    let trigger = verdict
+        .trigger
+        .as_ref()
+        .map_or(String::new(), |t| format!(" < {}", t.cause.name()));
+    format!(
+        "{} / {}{trigger}",
+        verdict.bottleneck.name(),
+        verdict.cause.name()
+    )
+}
+
+fn queue(queue: &Queue) -> ListenQueue {
+    let (addr, port) = socket(&queue.at);
+    ListenQueue {
+        addr,
+        port,
+        queued: queue.queued,
+        backlog: queue.backlog,
+        process: queue.process.clone(),
+    }
+}
+
+fn port_use(ports: &Ports) -> PortUse {
+    let (dst, dport) = socket(&ports.to);
+    PortUse {
+        src: ports.from.parse().expect("an address"),
+        dst,
+        dport,
+        used: ports.used,
+        reusable: 0,
+        range: ports.range,
+        by_state: ports.by_state.clone(),
+    }
+}
