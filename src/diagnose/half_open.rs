@@ -107,6 +107,36 @@ impl Sum {
     }
 }
 
+/// Whether it is this host that does not answer: the SYNs come in, or go from it to itself.
+pub fn answers_here(direction: Direction, pile: &Pile) -> bool {
+    direction == Direction::In || pile.to_self >= 0.5
+}
+
+/// Packets a second that conntrack calls invalid, where they are this many for each new entry of a pile that others
+/// opened: an answer that goes another way makes every further packet of its connection invalid.
+const INVALID_EACH: f64 = 2.0;
+
+/// `invalid` over the window, where it says that answers take another way.
+pub fn one_way(evidence: &Evidence, direction: Direction, pile: &Pile) -> Option<f64> {
+    let counters = evidence
+        .conntrack
+        .as_ref()
+        .filter(|_| evidence.window_secs > 0.0)?;
+    let invalid = *counters.get("invalid")? as f64;
+    let arrived = pile.new_per_s?.value * evidence.window_secs;
+    let others = matches!(direction, Direction::In | Direction::Forward);
+    (others && arrived >= 1.0 && invalid >= arrived * INVALID_EACH).then_some(invalid)
+}
+
+/// Shows whether packets of a pile's connections come by in both directions.
+pub fn both_ways(pile: &Pile) -> String {
+    let place = pile.destinations.first();
+    let filter = place.map_or("tcp".to_string(), |d| {
+        format!("host {} and tcp port {}", d.addr, d.port)
+    });
+    format!("tcpdump -nni any -c 40 '{filter}'   # nothing but packets to it: its answers take another way")
+}
+
 /// The direction with the most entries of a state.
 pub fn largest(evidence: &Evidence, state: TcpState) -> Option<(Direction, &Pile)> {
     let piles = evidence.half_open.as_ref()?.of(state);

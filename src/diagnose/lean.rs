@@ -1,11 +1,11 @@
 //! What the facts lean to where no rule may decide.
 
 use super::cause::Cause;
-use super::half_open::{PileUp, background, completed, largest, pile_up};
+use super::half_open::{PileUp, answers_here, background, completed, largest, pile_up};
 use super::report::Lean;
 use super::rule::Verdict;
 use super::trigger::{self, Outcomes};
-use crate::evidence::{Direction, Evidence};
+use crate::evidence::Evidence;
 use crate::model::TcpState;
 
 /// Who fails is not the bottleneck before it is known that his pile-up is not held.
@@ -14,7 +14,9 @@ pub fn hold_in_question(evidence: &Evidence, outcomes: &Outcomes, failing: Cause
         Cause::SynFlood => (Cause::SynRecvHold, TcpState::SynRecv),
         Cause::BackendUnresponsive => (Cause::SynSentHold, TcpState::SynSent),
         // Its overflows are a fault of their own; what piles up may be somebody else's.
-        Cause::ListenerOverflow if largest(evidence, TcpState::SynSent)?.0 == Direction::In => {
+        Cause::ListenerOverflow
+            if largest(evidence, TcpState::SynSent).is_some_and(|(d, p)| answers_here(d, p)) =>
+        {
             (Cause::SynSentHold, TcpState::SynSent)
         }
         _ => return None,

@@ -1,7 +1,7 @@
 //! Who leaves the SYNs unanswered, once it is known that the firewall holds the pile-up.
 
 use super::cause::{Cause, Side};
-use super::half_open::{largest, pile_from, places};
+use super::half_open::{answers_here, both_ways, largest, one_way, pile_from, places};
 use super::report::{Lean, Trigger};
 use super::rule::{Finding, Verdict, confidence};
 use super::rules::{looks_spoofed, overflows};
@@ -21,7 +21,17 @@ fn found<'a>(outcomes: &Outcomes<'a>, wanted: Cause) -> Option<&'a Finding> {
 pub fn of_syn_sent(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> {
     let (direction, pile) = largest(evidence, TcpState::SynSent)?;
     match direction {
-        Direction::Out | Direction::Forward => {
+        _ if answers_here(direction, pile) => {
+            if let Some(finding) = found(outcomes, Cause::ListenerOverflow)
+                && !(looks_spoofed(pile) && accept_queues_fine(evidence))
+            {
+                let sure = confidence(&finding.evidence);
+                return Some(named(Cause::ListenerOverflow, finding, sure));
+            }
+            Some(in_question(evidence, pile))
+        }
+        Direction::Unknown => Some(from_paste(evidence, pile)),
+        _ => {
             if let Some(finding) = found(outcomes, Cause::BackendUnresponsive) {
                 let sure = confidence(&finding.evidence);
                 if sure >= 0.6 {
@@ -42,21 +52,19 @@ pub fn of_syn_sent(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> 
                 "ctlens list --state SYN_SENT --top dst:dport --limit 20",
             ))
         }
-        Direction::In => {
-            if let Some(finding) = found(outcomes, Cause::ListenerOverflow)
-                && !(looks_spoofed(pile) && accept_queues_fine(evidence))
-            {
-                let sure = confidence(&finding.evidence);
-                return Some(named(Cause::ListenerOverflow, finding, sure));
-            }
-            Some(in_question(evidence, pile))
-        }
-        Direction::Unknown => Some(from_paste(evidence, pile)),
     }
 }
 
 /// SYNs came in, and no listener of this host is known to drop them.
 fn in_question(evidence: &Evidence, pile: &Pile) -> Trigger {
+    if one_way(evidence, Direction::In, pile).is_some() {
+        return undecided(
+            places(pile),
+            vec![Cause::AsymmetricRouting, Cause::ListenerOverflow],
+            "several invalid packets come for each new SYN: the answers may take another way",
+            both_ways(pile),
+        );
+    }
     let (causes, because) = match overflows(evidence) {
         Some(o) if looks_spoofed(pile) && o.syn > 0 => (
             vec![Cause::SynFlood, Cause::ListenerOverflow],

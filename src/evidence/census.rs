@@ -6,7 +6,7 @@ use foldhash::{HashSet, HashSetExt};
 use hdrhistogram::Histogram;
 
 use super::fate::Fate;
-use super::pile::PileTally;
+use super::pile::{Marks, PileTally};
 use super::sampling::Sample;
 use super::schedule::{Sender, may_renew_syn_sent};
 use super::tap::TapLog;
@@ -101,8 +101,7 @@ impl<'a> Census<'a> {
     /// `now`: when this entry was handed on.
     pub fn add(&mut self, flow: &Flow, now: Moment) {
         self.entries += 1;
-        let since_set = self.since_set_secs(flow);
-        let age = since_set.filter(|_| !(self.renewed && flow.tcp_state == Some(TcpState::SynSent)));
+        let age = self.age_secs(flow);
         let row = self.rows[row_of(flow)].get_or_insert_with(|| {
             let ages = Histogram::new_with_bounds(1, LONGEST_SECS, 2).expect("constant bounds are valid");
             Box::new(Row {
@@ -119,8 +118,8 @@ impl<'a> Census<'a> {
             row.ages.saturating_record(u64::from(age));
         }
         match flow.tcp_state {
-            Some(TcpState::SynSent) => self.half_open(flow, age, since_set, now, false),
-            Some(TcpState::SynRecv) => self.half_open(flow, age, since_set, now, true),
+            Some(TcpState::SynSent) => self.half_open(flow, now, false),
+            Some(TcpState::SynRecv) => self.half_open(flow, now, true),
             Some(TcpState::Established | TcpState::TimeWait | TcpState::FinWait) => {
                 for pile in self.syn_sent.iter_mut().chain(&mut self.syn_recv) {
                     pile.answered(flow.orig.dst, flow.orig.dport);
@@ -130,8 +129,14 @@ impl<'a> Census<'a> {
         }
     }
 
-    /// Seconds since the timeout was set: the age, in states that nothing renews. Unknown where more is left
-    /// than today's policy gives: a lowered sysctl, or a policy of the entry's own.
+    /// The age, in states that nothing renews.
+    fn age_secs(&self, flow: &Flow) -> Option<u32> {
+        let renewed = self.renewed && flow.tcp_state == Some(TcpState::SynSent);
+        self.since_set_secs(flow).filter(|_| !renewed)
+    }
+
+    /// Seconds since the timeout was set: at most the age. Unknown where more is left than today's policy gives: a
+    /// lowered sysctl, or a policy of the entry's own.
     fn since_set_secs(&self, flow: &Flow) -> Option<u32> {
         self.timeouts.of(flow)?.checked_sub(flow.timeout_secs?)
     }
@@ -146,13 +151,11 @@ impl<'a> Census<'a> {
         if has(&self.requests, &flow.reply) {
             return Direction::In;
         }
-        let Some(locals) = &self.locals else {
-            return Direction::Unknown;
-        };
-        let local = |addr: &IpAddr| addr.is_loopback() || locals.contains(addr);
-        if local(&flow.orig.src) {
+        if self.locals.is_none() {
+            Direction::Unknown
+        } else if self.is_local(&flow.orig.src) {
             Direction::Out
-        } else if local(&flow.reply.src) {
+        } else if self.is_local(&flow.reply.src) {
             Direction::In
         } else if self.locals_whole {
             Direction::Forward
@@ -161,23 +164,22 @@ impl<'a> Census<'a> {
         }
     }
 
-    /// `since_set`: at most the age, even where repeats renew the entry.
-    fn half_open(
-        &mut self,
-        flow: &Flow,
-        age: Option<u32>,
-        since_set: Option<u32>,
-        now: Moment,
-        answered: bool,
-    ) {
+    fn is_local(&self, addr: &IpAddr) -> bool {
+        addr.is_loopback() || self.locals.as_ref().is_some_and(|locals| locals.contains(addr))
+    }
+
+    fn half_open(&mut self, flow: &Flow, now: Moment, answered: bool) {
         let direction = self.direction(flow);
         let waited = now.secs_since(self.began);
         let stamped = age_by_timestamp(flow, now);
-        let age = stamped.or(age);
-        let at_least = stamped.or(since_set);
+        let age = stamped.or(self.age_secs(flow));
+        let at_least = stamped.or(self.since_set_secs(flow));
         // CTA_TIMEOUT is cut to whole seconds: the entry may be up to one second younger than it says.
         let young = at_least.is_some_and(|age| f64::from(age) - 1.0 < waited.max(0.0));
-        let under_way = at_least.is_some_and(|age| age <= HANDSHAKE_SECS);
+        let marks = Marks {
+            under_way: at_least.is_some_and(|age| age <= HANDSHAKE_SECS),
+            to_self: direction == Direction::Out && self.is_local(&flow.reply.src),
+        };
         let fate = match (direction, answered) {
             (Direction::Out, _) => self.by_socket(flow.orig, young, answered),
             (Direction::In, true) => match &self.requests {
@@ -193,7 +195,7 @@ impl<'a> Census<'a> {
         } else {
             &mut self.syn_sent
         };
-        piles[direction as usize].add(flow, age, under_way, fate);
+        piles[direction as usize].add(flow, age, marks, fate);
         if !answered && self.tap.is_some_and(|tap| tap.syn_acks_of(&flow.reply) > 0) {
             self.unseen_syn_acks += 1;
         }

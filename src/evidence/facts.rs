@@ -145,6 +145,8 @@ pub struct Pile {
     pub one_shot: Option<f64>,
     /// IPv6 among the entries looked at, 0 to 1.
     pub v6_share: f64,
+    /// Outgoing ones whose other end is this host too, 0 to 1.
+    pub to_self: f64,
 }
 
 impl Pile {

@@ -15,9 +15,19 @@ const MAX_ADDRESSES: usize = 16_384;
 const ARRIVAL_SECS: u32 = 10;
 const LONGEST_AGE_SECS: u64 = 500_000;
 
+/// What else a pile counts of an entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks {
+    /// So young that its answer may be about to come.
+    pub under_way: bool,
+    /// Both ends are this host.
+    pub to_self: bool,
+}
+
 pub struct PileTally {
     entries: u64,
     under_way: u64,
+    to_self: u64,
     fates: Fates,
     v6: u64,
     ages: Histogram<u32>,
@@ -32,6 +42,7 @@ impl Default for PileTally {
         PileTally {
             entries: 0,
             under_way: 0,
+            to_self: 0,
             fates: Fates::default(),
             v6: 0,
             ages: Histogram::new_with_bounds(1, LONGEST_AGE_SECS, 2).expect("constant bounds are valid"),
@@ -44,10 +55,10 @@ impl Default for PileTally {
 }
 
 impl PileTally {
-    /// `under_way`: so young that its answer may be about to come.
-    pub fn add(&mut self, flow: &Flow, age_secs: Option<u32>, under_way: bool, fate: Fate) {
+    pub fn add(&mut self, flow: &Flow, age_secs: Option<u32>, marks: Marks, fate: Fate) {
         self.entries += 1;
-        self.under_way += u64::from(under_way);
+        self.under_way += u64::from(marks.under_way);
+        self.to_self += u64::from(marks.to_self);
         self.v6 += u64::from(flow.orig.src.is_ipv6());
         if let Some(age) = age_secs {
             self.ages_known += 1;
@@ -106,11 +117,8 @@ impl PileTally {
             sources: self.sources.len() as u64,
             sources_capped: self.sources_capped,
             one_shot,
-            v6_share: if self.entries == 0 {
-                0.0
-            } else {
-                self.v6 as f64 / self.entries as f64
-            },
+            v6_share: self.v6 as f64 / self.entries.max(1) as f64,
+            to_self: self.to_self as f64 / self.entries.max(1) as f64,
         }
     }
 
@@ -159,12 +167,19 @@ mod tests {
         }
     }
 
+    fn under_way(under_way: bool) -> Marks {
+        Marks {
+            under_way,
+            ..Marks::default()
+        }
+    }
+
     fn pile(fates: impl IntoIterator<Item = (u32, Fate)>) -> Pile {
         let mut tally = PileTally::default();
         let mut count = 0;
         for (age, fate) in fates {
             count += 1;
-            tally.add(&Flow::default(), Some(age), age <= 2, fate);
+            tally.add(&Flow::default(), Some(age), under_way(age <= 2), fate);
         }
         tally.finish(Sample::all(count), 0)
     }
@@ -174,7 +189,7 @@ mod tests {
         let mut tally = PileTally::default();
         for n in 0..100 {
             let fate = if n < 90 { Fate::Held } else { Fate::Live };
-            tally.add(&Flow::default(), Some(20), false, fate);
+            tally.add(&Flow::default(), Some(20), under_way(false), fate);
         }
         tally.gave_up_meanwhile(2);
         let got = tally.finish(Sample::all(100), 3);
@@ -250,7 +265,12 @@ mod tests {
             let mut flow = Flow::default();
             flow.orig.src = std::net::Ipv4Addr::from(u32::from(n % 500)).into();
             flow.orig.dport = 80;
-            tally.add(&flow, Some(u32::from(n % 100)), n % 100 <= 2, Fate::Held);
+            tally.add(
+                &flow,
+                Some(u32::from(n % 100)),
+                under_way(n % 100 <= 2),
+                Fate::Held,
+            );
         }
         let got = tally.finish(Sample::all(1000), 0);
         assert_eq!((got.sources, got.one_shot), (500, Some(0.0)));

@@ -47,6 +47,7 @@ pub struct Heap {
     pub sources: u64,
     pub one_shot: Option<f64>,
     pub v6_share: f64,
+    pub to_self: f64,
 }
 
 /// `entries` towards one place, with what is known of them.
@@ -114,6 +115,7 @@ fn pile(heap: &Heap) -> Pile {
         sources: heap.sources,
         one_shot: heap.one_shot,
         v6_share: heap.v6_share,
+        to_self: heap.to_self,
         ..Pile::default()
     }
 }

@@ -348,35 +348,24 @@ fn both_families_are_one_pile_and_both_are_deleted() {
 }
 
 #[test]
-fn a_sample_scales_what_it_compares() {
-    let mut host = Host {
-        sampled_of: Some(200_000),
-        ..Host::default()
-    };
-    for n in 0..2000u16 {
-        let orig = tuple(HOST, 10_000 + n, "10.9.1.3:80");
-        host.flows.push(entry(orig, spread(n.into(), 2000, 100.0)));
-        if n < 400 {
-            host.segments
-                .push(segment(SegmentKind::SynAck, orig.inverted(), 2));
-        }
+fn a_connection_to_the_own_address_goes_to_this_host() {
+    let mut host = Host::default();
+    for n in 0..800u16 {
+        let dst = if n % 2 == 0 {
+            "127.0.0.1:8080"
+        } else {
+            "172.17.0.1:8080"
+        };
+        host.flows
+            .push(entry(tuple(HOST, 10_000 + n, dst), spread(n.into(), 800, 90.0)));
     }
-    host.answered(18_000, "10.9.1.3:80");
-    let evidence = host.evidence();
-    assert_eq!(evidence.tap.as_ref().unwrap().syn_acks_unseen_by_conntrack, 4000);
-    let pile = &evidence.half_open.as_ref().unwrap().syn_sent[&Direction::Out];
-    assert_eq!(
-        (pile.entries.value, pile.destinations[0].answered),
-        (20_000.0, 180_000)
-    );
-    let report = diagnose(&evidence);
-    let lean = report
-        .verdict
-        .trigger
-        .as_ref()
-        .unwrap()
-        .leans_to
-        .as_ref()
-        .unwrap();
-    assert_eq!(lean.causes[0].name(), "ruleset-drop");
+    // Translated to a local address, it does too; translated from one, it does not.
+    host.flows[1].orig.dst = ip("203.0.113.1");
+    let pile = &host.evidence().half_open.unwrap().syn_sent[&Direction::Out];
+    assert_eq!(pile.to_self, 1.0);
+    host.flows
+        .iter_mut()
+        .for_each(|flow| flow.reply.src = ip("10.9.1.3"));
+    let pile = &host.evidence().half_open.unwrap().syn_sent[&Direction::Out];
+    assert_eq!(pile.to_self, 0.0);
 }

@@ -1,6 +1,9 @@
 //! Every rule's answers and the verdict they add up to, from evidence made by hand.
 
+mod advice;
 mod any;
+mod commands;
+mod contradicted;
 mod fixtures;
 mod heap;
 mod host;
@@ -10,4 +13,5 @@ mod scene;
 mod thresholds;
 mod together;
 mod verdicts;
+mod window;
 mod words;

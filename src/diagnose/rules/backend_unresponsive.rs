@@ -2,7 +2,8 @@
 
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{
-    EXACT, FEW, HELD_SHARE, PileUp, background, concentration, listed, pile_up, places, too_few,
+    EXACT, FEW, HELD_SHARE, PileUp, answers_here, background, both_ways, concentration, listed, one_way,
+    pile_up, places, too_few,
 };
 use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole};
 use crate::evidence::{Basis, Direction, Evidence, Pile};
@@ -34,10 +35,18 @@ fn check(evidence: &Evidence) -> Verdict {
         return Verdict::unknown("the SYN_SENT entries' directions are not known");
     }
     let outward = [Direction::Out, Direction::Forward];
-    let piles = outward.iter().filter_map(|d| half_open.syn_sent.get(d));
-    let Some(pile) = piles.max_by(|a, b| a.entries.value.total_cmp(&b.entries.value)) else {
+    let piles = outward
+        .iter()
+        .filter_map(|d| Some((*d, half_open.syn_sent.get(d)?)));
+    let Some((direction, pile)) = piles.max_by(|a, b| a.1.entries.value.total_cmp(&b.1.entries.value)) else {
         return Verdict::clear("no SYN_SENT entry goes out");
     };
+    if answers_here(direction, pile) {
+        return Verdict::clear(format!(
+            "{} SYN_SENT entries go to this host itself",
+            count(pile.entries)
+        ));
+    }
     let piled = pile_up(evidence, pile.settled());
     if piled == PileUp::No {
         let name = "SYN_SENT entries go out";
@@ -45,6 +54,14 @@ fn check(evidence: &Evidence) -> Verdict {
     }
     if let Some(other) = answered_after_all(evidence, pile) {
         return other;
+    }
+    if let Some(invalid) = one_way(evidence, direction, pile) {
+        let text = format!(
+            "{} packets were invalid in the window, several for each new SYN: the answers may take another way",
+            whole(invalid)
+        );
+        let causes = vec![Cause::AsymmetricRouting, Cause::BackendUnresponsive];
+        return Verdict::leaning_to(causes, text, both_ways(pile));
     }
     if !pile.destinations.is_empty() && concentration(pile) < FEW {
         return spread(evidence, pile);
@@ -134,7 +151,7 @@ fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
         ));
     }
     match &evidence.tap {
-        Some(tap) if tap.syn_acks_unseen_by_conntrack == 0 && pile.live.value > 0.0 => {
+        Some(tap) if tap.syn_acks_unseen_by_conntrack == 0 && tap.lost == 0 && pile.live.value > 0.0 => {
             let text = format!("in {:.1} s on the wire no SYN/ACK came for any of them", tap.secs);
             items.push(remark("no-syn-ack-on-wire", 0.5, text));
         }

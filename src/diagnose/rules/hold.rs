@@ -1,6 +1,8 @@
 //! What the two hold rules share: is the pile of one half-open state mostly held?
 
-use crate::diagnose::half_open::{EXACT, HELD_SHARE, PileUp, Sum, basis, largest, pile_up, sum, too_few};
+use crate::diagnose::half_open::{
+    EXACT, HELD_SHARE, PileUp, Sum, basis, largest, one_way, pile_up, sum, too_few,
+};
 use crate::diagnose::rule::{Verdict, Weighed, count, estimate, fact, remark, whole};
 use crate::evidence::{Basis, Direction, Evidence, Pile};
 use crate::model::TcpState;
@@ -76,6 +78,7 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
     items.extend(amplified(&sum, basis));
     items.extend(little(evidence, state, pile));
     items.extend(any_direction(direction, basis));
+    items.extend(another_way(evidence, direction, pile));
     if sum.unclear.value > sum.entries.value * 0.2 {
         let text = format!(
             "{} entries are too young, or changed while read",
@@ -164,6 +167,15 @@ fn any_direction(direction: Direction, basis: Basis) -> Option<Weighed> {
         .then(|| remark("direction-unknown", -1.5, text))
 }
 
+fn another_way(evidence: &Evidence, direction: Direction, pile: &Pile) -> Option<Weighed> {
+    let invalid = one_way(evidence, direction, pile)?;
+    let text = format!(
+        "{} packets were invalid in the window: those connections may live, with answers that take another way",
+        whole(invalid)
+    );
+    Some(fact("invalid-rises", -1.5, text, invalid, "packets"))
+}
+
 /// With ages alone the live attempts are a guess, which proves nothing further.
 fn amplified(sum: &Sum, basis: Basis) -> Option<Weighed> {
     let nats = if basis == Basis::Ages { 0.0 } else { 0.5 };
@@ -178,10 +190,15 @@ fn amplified(sum: &Sum, basis: Basis) -> Option<Weighed> {
             Some(fact("amplification", nats, text, factor, "times"))
         }
         Some(_) => None,
-        None => Some(remark(
+        None if sum.live.high < 1.0 => Some(remark(
             "nobody-waits",
             nats,
             "not one live attempt is left among them",
+        )),
+        None => Some(remark(
+            "nobody-waits",
+            nats,
+            "no live attempt was seen among them",
         )),
     }
 }

@@ -1,9 +1,10 @@
 //! A listener of this host drops SYNs because its queue is full.
 
 use crate::diagnose::cause::Cause;
+use crate::diagnose::half_open::answers_here;
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, fact, fix, remark, whole};
-use crate::evidence::{Direction, Evidence, ListenQueue, Pile};
+use crate::evidence::{Evidence, ListenQueue, Pile};
 
 /// Fewer overflows in a window are a hiccup, not a fault.
 const LEAST_OVERFLOWS: i64 = 3;
@@ -94,8 +95,13 @@ fn check(evidence: &Evidence) -> Verdict {
     }))
 }
 
+/// The largest pile of SYNs that this host was to answer.
 fn inbound(evidence: &Evidence) -> Option<&Pile> {
-    evidence.half_open.as_ref()?.syn_sent.get(&Direction::In)
+    let piles = evidence.half_open.as_ref()?.syn_sent.iter();
+    piles
+        .filter(|(direction, pile)| answers_here(**direction, pile))
+        .map(|(_, pile)| pile)
+        .max_by(|a, b| a.entries.value.total_cmp(&b.entries.value))
 }
 
 fn items(evidence: &Evidence, rise: i64, full: &[&ListenQueue], inbound: Option<&Pile>) -> Vec<Weighed> {
