@@ -122,7 +122,7 @@ impl<'a> Census<'a> {
             Some(TcpState::SynRecv) => self.half_open(flow, now, true),
             Some(TcpState::Established | TcpState::TimeWait | TcpState::FinWait) => {
                 for pile in self.syn_sent.iter_mut().chain(&mut self.syn_recv) {
-                    pile.answered(flow.orig.dst, flow.orig.dport);
+                    pile.answered(flow);
                 }
             }
             _ => {}

@@ -249,7 +249,7 @@ mod tests {
         flow.reply.src = "10.1.0.7".parse().unwrap();
         flow.reply.sport = 8080;
         let mut tally = PileTally::default();
-        tally.add(&flow, Some(20), Fate::Held);
+        tally.add(&flow, Some(20), under_way(false), Fate::Held);
         tally.answered(&flow);
         let got = tally.finish(Sample::all(1), 0);
         assert_eq!(
@@ -264,7 +264,7 @@ mod tests {
         for n in 0..1000u16 {
             let mut flow = Flow::default();
             flow.orig.src = std::net::Ipv4Addr::from(u32::from(n % 500)).into();
-            flow.orig.dport = 80;
+            flow.reply.sport = 80;
             tally.add(
                 &flow,
                 Some(u32::from(n % 100)),

@@ -24,7 +24,7 @@ fn relief_comes_first_and_says_what_it_costs() {
     let fixes = fixes(&held("out", BACKEND));
     assert_eq!(
         fixes[0].command.as_deref(),
-        Some("conntrack -D -p tcp --state SYN_SENT --orig-dst 10.9.1.3 --orig-port-dst 80 >/dev/null")
+        Some("conntrack -D -p tcp --state SYN_SENT --reply-src 10.9.1.3 --reply-port-src 80 >/dev/null")
     );
     assert!(
         fixes[0]
@@ -112,7 +112,7 @@ fn a_deletion_names_its_destination_and_its_family() {
     let six = commands(&held("out", "[fd00:9::3]:443"));
     assert_eq!(
         six[0],
-        "conntrack -D -f ipv6 -p tcp --state SYN_SENT --orig-dst fd00:9::3 --orig-port-dst 443 >/dev/null"
+        "conntrack -D -f ipv6 -p tcp --state SYN_SENT --reply-src fd00:9::3 --reply-port-src 443 >/dev/null"
     );
     let spread = |v6_share: f64| {
         let mut pile = heap(6000.0, 6000.0, 0.0, "sockets", BACKEND);
@@ -145,7 +145,7 @@ fn a_flood_is_limited_where_it_goes_and_cookies_are_the_servers() {
             .command
             .as_ref()
             .unwrap()
-            .starts_with("conntrack -D -p tcp --state SYN_RECV --orig-dst 10.9.1.3")
+            .starts_with("conntrack -D -p tcp --state SYN_RECV --reply-src 10.9.1.3")
     );
     assert!(fixes[0].what.contains("handshakes under way"), "{fixes:?}");
     assert_eq!(

@@ -302,7 +302,7 @@ fn a_gateway_has_some_dead_destinations() {
     host.flows
         .iter_mut()
         .take(1500)
-        .for_each(|flow| flow.orig.dst = ip("203.0.113.80"));
+        .for_each(|flow| flow.reply.src = ip("203.0.113.80"));
     assert_eq!(
         short(&host.report()),
         "firewall / syn-sent-hold < backend-unresponsive"

@@ -127,7 +127,7 @@ pub fn delete(state: TcpState, pile: &Pile) -> String {
     if let Some(first) = target {
         let family = if first.addr.is_ipv6() { "-f ipv6 " } else { "" };
         return format!(
-            "conntrack -D {family}-p tcp --state {name} --orig-dst {} --orig-port-dst {} >/dev/null",
+            "conntrack -D {family}-p tcp --state {name} --reply-src {} --reply-port-src {} >/dev/null",
             first.addr, first.port
         );
     }

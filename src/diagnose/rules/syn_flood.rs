@@ -127,16 +127,17 @@ fn finding(evidence: &Evidence, direction: Direction, pile: &Pile) -> Finding {
 fn fixes(evidence: &Evidence, direction: Direction, pile: &Pile) -> Vec<Fix> {
     let mut out = Vec::new();
     if let Some(first) = pile.destinations.first() {
+        // After DNAT (-100), since the destination is who answers; an entry that is not confirmed is never in the table.
         let family = if first.addr.is_ipv6() { "ip6" } else { "ip" };
         let command = format!(
             "nft 'add table inet ctlens_guard; \
-             add chain inet ctlens_guard pre {{ type filter hook prerouting priority raw; }}; \
+             add chain inet ctlens_guard pre {{ type filter hook prerouting priority -99; }}; \
              add rule inet ctlens_guard pre {family} daddr {} tcp dport {} tcp flags & (fin|syn|rst|ack) == syn \
              limit rate over 1000/second drop'",
             first.addr, first.port
         );
         out.push(fix(
-            format!("Limit new SYNs to {} in front of conntrack", first.label()),
+            format!("Limit new SYNs to {} before they enter the table", first.label()),
             Some(command),
             "at once, legitimate SYNs above the limit included; undo: nft delete table inet ctlens_guard",
         ));
