@@ -3,41 +3,18 @@
 use std::net::IpAddr;
 
 use foldhash::{HashSet, HashSetExt};
-use hdrhistogram::Histogram;
 
 use super::fate::Fate;
 use super::pile::{Marks, PileTally};
+use super::rows::Rows;
 use super::sampling::Sample;
 use super::schedule::{Sender, may_renew_syn_sent};
 use super::tap::TapLog;
 use super::{Direction, HalfOpen, Pile, StateRow};
-use crate::model::{
-    Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple, proto,
-};
+use crate::model::{Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple};
 
-/// Rows: TCP by state, then the other protocols in the order of their numbers.
-const TCP_ROWS: usize = 10;
-const OTHER: [u8; 7] = [
-    proto::ICMP,
-    proto::UDP,
-    33,
-    proto::GRE,
-    proto::ICMPV6,
-    proto::SCTP,
-    136,
-];
-const ROWS: usize = TCP_ROWS + OTHER.len() + 1;
-const ARRIVAL_SECS: u64 = 10;
-const LONGEST_SECS: u64 = 500_000;
 /// An answer takes less than this; the first repeat of a SYN comes after one second.
 const HANDSHAKE_SECS: u32 = 2;
-
-struct Row {
-    entries: u64,
-    evictable: u64,
-    known: u64,
-    ages: Histogram<u32>,
-}
 
 /// What the fold needs to know before the first entry comes by.
 pub struct Census<'a> {
@@ -52,7 +29,7 @@ pub struct Census<'a> {
     timeouts: Timeouts,
     /// The time left of a SYN_SENT entry may tell the time since its last SYN, not since its first.
     renewed: bool,
-    rows: Vec<Option<Box<Row>>>,
+    rows: Rows,
     syn_sent: [PileTally; 4],
     syn_recv: [PileTally; 4],
     /// Tuples of sockets whose entry is in SYN_SENT, and of those whose entry saw an answer.
@@ -81,7 +58,7 @@ impl<'a> Census<'a> {
             began: before.taken,
             timeouts: before.timeouts,
             renewed: before.host.kernel.as_deref().is_some_and(may_renew_syn_sent),
-            rows: (0..ROWS).map(|_| None).collect(),
+            rows: Rows::default(),
             syn_sent: Default::default(),
             syn_recv: Default::default(),
             matched: Vec::new(),
@@ -102,21 +79,7 @@ impl<'a> Census<'a> {
     pub fn add(&mut self, flow: &Flow, now: Moment) {
         self.entries += 1;
         let age = self.age_secs(flow);
-        let row = self.rows[row_of(flow)].get_or_insert_with(|| {
-            let ages = Histogram::new_with_bounds(1, LONGEST_SECS, 2).expect("constant bounds are valid");
-            Box::new(Row {
-                entries: 0,
-                evictable: 0,
-                known: 0,
-                ages,
-            })
-        });
-        row.entries += 1;
-        row.evictable += u64::from(!flow.status.assured());
-        if let Some(age) = age {
-            row.known += 1;
-            row.ages.saturating_record(u64::from(age));
-        }
+        self.rows.add(flow, age);
         match flow.tcp_state {
             Some(TcpState::SynSent) => self.half_open(flow, now, false),
             Some(TcpState::SynRecv) => self.half_open(flow, now, true),
@@ -267,7 +230,7 @@ impl<'a> Census<'a> {
             syn_recv_sockets: self.requests.as_ref().map(|s| s.len() as u64),
             owners: Vec::new(),
         };
-        let states = state_rows(&self.rows, sample, &self.timeouts);
+        let states = self.rows.finish(sample, &self.timeouts);
         Counted {
             states,
             half_open,
@@ -345,69 +308,4 @@ fn piles(
 fn age_by_timestamp(flow: &Flow, now: Moment) -> Option<u32> {
     let ns = now.real_ns.checked_sub(flow.start_ns?)?;
     u32::try_from(ns / 1_000_000_000 + 1).ok()
-}
-
-fn row_of(flow: &Flow) -> usize {
-    if flow.proto == proto::TCP {
-        return flow.tcp_state.map_or(0, |state| state as usize);
-    }
-    TCP_ROWS + OTHER.iter().position(|p| *p == flow.proto).unwrap_or(OTHER.len())
-}
-
-fn state_rows(rows: &[Option<Box<Row>>], sample: Sample, timeouts: &Timeouts) -> Vec<StateRow> {
-    let all: u64 = rows.iter().flatten().map(|row| row.entries).sum();
-    let partial = sample.of.is_some_and(|of| of > sample.looked_at);
-    let mut out = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        let Some(row) = row else { continue };
-        let state = TcpState::from_number(index as u8).filter(|_| index < TCP_ROWS);
-        let number = OTHER.get(index.wrapping_sub(TCP_ROWS)).copied();
-        let proto = match (state, number) {
-            (Some(_), _) => "tcp",
-            (None, Some(number)) => proto::name(number).unwrap_or("other"),
-            (None, None) => "other",
-        };
-        // States that every packet renews have no arrivals that ages could tell.
-        let counted = matches!(
-            state,
-            Some(TcpState::SynSent | TcpState::SynRecv | TcpState::TimeWait | TcpState::Close)
-        );
-        out.push(StateRow {
-            proto: proto.to_string(),
-            state: state.map(|s| s.name().to_string()),
-            entries: sample.estimate(row.entries),
-            share: row.entries as f64 / all.max(1) as f64,
-            timeout_s: state.map_or_else(|| other_timeout(number, timeouts), |s| timeouts.of_tcp(s)),
-            new_per_s: (counted && row.known > 0).then(|| row.arrivals(sample)),
-            oldest_s: (row.known > 0).then(|| row.ages.max() as u32),
-            median_s: (row.known > 0).then(|| row.ages.value_at_quantile(0.5) as u32),
-            oldest_at_least: partial,
-            evictable: sample.estimate(row.evictable),
-        });
-    }
-    out
-}
-
-impl Row {
-    fn arrivals(&self, sample: Sample) -> crate::model::Estimate {
-        let secs = ARRIVAL_SECS.min(self.ages.max()).max(1);
-        let young = sample.estimate(self.ages.count_between(0, secs));
-        let per = |n: f64| n / secs as f64;
-        crate::model::Estimate {
-            value: per(young.value),
-            low: per(young.low),
-            high: per(young.high),
-        }
-    }
-}
-
-fn other_timeout(number: Option<u8>, timeouts: &Timeouts) -> Option<u32> {
-    match number {
-        Some(proto::UDP | 136) => timeouts.udp,
-        Some(proto::ICMP) => timeouts.icmp,
-        Some(proto::ICMPV6) => timeouts.icmpv6,
-        Some(proto::GRE) => timeouts.gre,
-        Some(_) => None,
-        None => timeouts.generic,
-    }
 }

@@ -9,6 +9,7 @@ mod pasted;
 mod pile;
 mod ports;
 pub mod rates;
+mod rows;
 mod sampling;
 mod schedule;
 mod tap;

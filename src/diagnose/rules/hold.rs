@@ -41,33 +41,12 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
             &entries,
         )));
     };
-    let share = sum.held_share();
     let basis = basis(piles.values());
-    if sum.held.high + sum.live.high <= 0.0 {
-        let text = format!(
-            "{} {name} entries, but nothing tells whether {who} still waits",
-            count(sum.entries)
-        );
-        return Held::Answer(Verdict::leaning(text, settle(evidence, &sum, direction)));
-    }
-    if share.value < HELD_SHARE && share.high < HELD_SHARE {
-        let text = format!(
-            "only {} of {} {name} entries are held",
-            count(sum.held),
-            count(sum.entries)
-        );
-        return Held::Answer(Verdict::clear(text));
-    }
-    // Ages say what is likely of most of the pile, or nothing.
-    let ages_say_so = basis == Basis::Ages && sum.held.value >= sum.entries.value * HELD_SHARE;
-    if share.low < HELD_SHARE && !ages_say_so {
-        let text = format!(
-            "between {:.0} and {:.0} % of {} {name} entries are held: too wide to say",
-            share.low * 100.0,
-            share.high * 100.0,
-            count(sum.entries)
-        );
-        return Held::Answer(Verdict::leaning(text, settle(evidence, &sum, direction)));
+    if let Some(answer) = not_held(&sum, basis, name, who) {
+        return Held::Answer(match answer {
+            Ok(clear) => Verdict::clear(clear),
+            Err(doubt) => Verdict::leaning(doubt, settle(evidence, &sum, direction)),
+        });
     }
     if piled == PileUp::Perhaps {
         let entries = format!("{name} entries in a sample");
@@ -94,12 +73,39 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
     }
 }
 
+/// Why the pile is not held (`Ok`), or not known to be (`Err`); `None` where it is.
+fn not_held(sum: &Sum, basis: Basis, name: &str, who: &str) -> Option<Result<String, String>> {
+    let share = sum.held_share();
+    let all = count(sum.entries);
+    if sum.held.high + sum.live.high <= 0.0 {
+        return Some(Err(format!(
+            "{all} {name} entries, but nothing tells whether {who} still waits"
+        )));
+    }
+    if share.value < HELD_SHARE && share.high < HELD_SHARE {
+        let held = count(sum.held);
+        return Some(Ok(format!("only {held} of {all} {name} entries are held")));
+    }
+    // Ages say what is likely of most of the pile, or nothing.
+    let ages_say_so = basis == Basis::Ages && sum.held.value >= sum.entries.value * HELD_SHARE;
+    if share.low < HELD_SHARE && !ages_say_so {
+        let (low, high) = (share.low * 100.0, share.high * 100.0);
+        return Some(Err(format!(
+            "between {low:.0} and {high:.0} % of {all} {name} entries are held: too wide to say"
+        )));
+    }
+    None
+}
+
 /// Entries that say when they began have an age, whatever policy they got.
 const STAMP: &str = "sysctl -w net.netfilter.nf_conntrack_timestamp=1; sleep 60; ctlens diagnose";
 
 fn settle(evidence: &Evidence, sum: &Sum, direction: Direction) -> String {
     if evidence.pasted && evidence.sockets.is_none() {
         return "ss -tan > ss.txt   # and put it beside the other files".to_string();
+    }
+    if evidence.pasted {
+        return "sudo ctlens diagnose   # on that host: sockets and the wire tell".to_string();
     }
     let sampled = evidence.table.as_ref().is_some_and(|t| t.sampled_of.is_some());
     let sockets = evidence.half_open.as_ref().and_then(|h| h.syn_sent_sockets);

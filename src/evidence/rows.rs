@@ -1,0 +1,124 @@
+//! A row per protocol and TCP state: how many entries, how old, how fast they come.
+
+use hdrhistogram::Histogram;
+
+use super::StateRow;
+use super::sampling::Sample;
+use crate::model::{Flow, TcpState, Timeouts, proto};
+
+/// Rows: TCP by state, then the other protocols in the order of their numbers.
+const TCP_ROWS: usize = 10;
+const OTHER: [u8; 7] = [
+    proto::ICMP,
+    proto::UDP,
+    33,
+    proto::GRE,
+    proto::ICMPV6,
+    proto::SCTP,
+    136,
+];
+const ROWS: usize = TCP_ROWS + OTHER.len() + 1;
+const ARRIVAL_SECS: u64 = 10;
+const LONGEST_SECS: u64 = 500_000;
+/// Rows that have entries.
+pub struct Rows([Option<Box<Row>>; ROWS]);
+
+impl Default for Rows {
+    fn default() -> Rows {
+        Rows(std::array::from_fn(|_| None))
+    }
+}
+
+impl Rows {
+    pub fn add(&mut self, flow: &Flow, age: Option<u32>) {
+        let row = self.0[row_of(flow)].get_or_insert_with(|| {
+            let ages = Histogram::new_with_bounds(1, LONGEST_SECS, 2).expect("constant bounds are valid");
+            Box::new(Row {
+                entries: 0,
+                evictable: 0,
+                known: 0,
+                ages,
+            })
+        });
+        row.entries += 1;
+        row.evictable += u64::from(!flow.status.assured());
+        if let Some(age) = age {
+            row.known += 1;
+            row.ages.saturating_record(u64::from(age));
+        }
+    }
+
+    /// TCP first, in the kernel's order.
+    pub fn finish(&self, sample: Sample, timeouts: &Timeouts) -> Vec<StateRow> {
+        let rows = &self.0;
+        let all: u64 = rows.iter().flatten().map(|row| row.entries).sum();
+        let partial = sample.of.is_some_and(|of| of > sample.looked_at);
+        let mut out = Vec::new();
+        for (index, row) in rows.iter().enumerate() {
+            let Some(row) = row else { continue };
+            let state = TcpState::from_number(index as u8).filter(|_| index < TCP_ROWS);
+            let number = OTHER.get(index.wrapping_sub(TCP_ROWS)).copied();
+            let proto = match (state, number) {
+                (Some(_), _) => "tcp",
+                (None, Some(number)) => proto::name(number).unwrap_or("other"),
+                (None, None) => "other",
+            };
+            // States that every packet renews have no arrivals that ages could tell.
+            let counted = matches!(
+                state,
+                Some(TcpState::SynSent | TcpState::SynRecv | TcpState::TimeWait | TcpState::Close)
+            );
+            out.push(StateRow {
+                proto: proto.to_string(),
+                state: state.map(|s| s.name().to_string()),
+                entries: sample.estimate(row.entries),
+                share: row.entries as f64 / all.max(1) as f64,
+                timeout_s: state.map_or_else(|| other_timeout(number, timeouts), |s| timeouts.of_tcp(s)),
+                new_per_s: (counted && row.known > 0).then(|| row.arrivals(sample)),
+                oldest_s: (row.known > 0).then(|| row.ages.max() as u32),
+                median_s: (row.known > 0).then(|| row.ages.value_at_quantile(0.5) as u32),
+                oldest_at_least: partial,
+                evictable: sample.estimate(row.evictable),
+            });
+        }
+        out
+    }
+}
+
+struct Row {
+    entries: u64,
+    evictable: u64,
+    known: u64,
+    ages: Histogram<u32>,
+}
+
+impl Row {
+    fn arrivals(&self, sample: Sample) -> crate::model::Estimate {
+        let secs = ARRIVAL_SECS.min(self.ages.max()).max(1);
+        let young = sample.estimate(self.ages.count_between(0, secs));
+        let per = |n: f64| n / secs as f64;
+        crate::model::Estimate {
+            value: per(young.value),
+            low: per(young.low),
+            high: per(young.high),
+        }
+    }
+}
+
+fn row_of(flow: &Flow) -> usize {
+    if flow.proto == proto::TCP {
+        return flow.tcp_state.map_or(0, |state| state as usize);
+    }
+    TCP_ROWS + OTHER.iter().position(|p| *p == flow.proto).unwrap_or(OTHER.len())
+}
+
+fn other_timeout(number: Option<u8>, timeouts: &Timeouts) -> Option<u32> {
+    match number {
+        Some(proto::UDP | 136) => timeouts.udp,
+        Some(proto::ICMP) => timeouts.icmp,
+        Some(proto::ICMPV6) => timeouts.icmpv6,
+        Some(proto::GRE) => timeouts.gre,
+        Some(_) => None,
+        None => timeouts.generic,
+    }
+}
