@@ -119,7 +119,7 @@ fn a_hold_says_who_what_first_and_why() {
             "\nTrigger: who leaves the SYNs unanswered\n",
             "  BACKEND: backend-unresponsive (CT017) at 10.9.1.3:80, confidence 0.95\n",
             "\nFix first\n  1. Delete the held entries now",
-            "\n     $ conntrack -D -p tcp --state SYN_SENT --orig-dst 10.9.1.3 --orig-port-dst 80 >/dev/null\n",
+            "\n     $ conntrack -D -p tcp --state SYN_SENT --reply-src 10.9.1.3 --reply-port-src 80 >/dev/null\n",
             "a sysctl does not shorten entries already there",
             "  2. ",
             "\nEvidence",

@@ -189,11 +189,10 @@ fn whither(pile: &Pile) -> Weighed {
     if pile.destinations.is_empty() {
         return remark("no-destinations", -0.7, "where they go is not known");
     }
-    let text = format!(
-        "{:.0} % of them go to {} destinations",
-        share * 100.0,
-        pile.destinations.len()
-    );
+    let text = match pile.destinations.len() {
+        1 => "all of them go to one destination".to_string(),
+        n => format!("{:.0} % of them go to {n} destinations", share * 100.0),
+    };
     fact("few-destinations", 0.7, text, share, "of the entries")
 }
 
