@@ -70,6 +70,7 @@ pub struct Sum {
     pub held: Estimate,
     pub live: Estimate,
     pub unclear: Estimate,
+    pub open: Estimate,
 }
 
 pub fn sum<'a>(piles: impl Iterator<Item = &'a Pile> + Clone) -> Sum {
@@ -78,13 +79,14 @@ pub fn sum<'a>(piles: impl Iterator<Item = &'a Pile> + Clone) -> Sum {
         settled: Estimate::sum(piles.clone().map(Pile::settled)),
         held: Estimate::sum(piles.clone().map(|p| p.held)),
         live: Estimate::sum(piles.clone().map(|p| p.live)),
-        unclear: Estimate::sum(piles.map(|p| p.unclear)),
+        unclear: Estimate::sum(piles.clone().map(|p| p.unclear)),
+        open: Estimate::sum(piles.map(Pile::open)),
     }
 }
 
 impl Sum {
-    /// Of the entries whose fate is known, the share that is held. The others may all be held, or all live: that
-    /// is in the bounds.
+    /// Of the entries whose fate is known, the share that is held. The others, but for handshakes under way, may all be
+    /// held, or all live: that is in the bounds.
     pub fn held_share(&self) -> Estimate {
         let share = |held: f64, live: f64| {
             if held + live > 0.0 {
@@ -93,11 +95,11 @@ impl Sum {
                 0.0
             }
         };
-        let unclear = self.unclear.high;
+        let open = self.open.high;
         Estimate {
             value: share(self.held.value, self.live.value),
-            low: share(self.held.low, self.live.high + unclear),
-            high: share(self.held.high + unclear, self.live.low),
+            low: share(self.held.low, self.live.high + open),
+            high: share(self.held.high + open, self.live.low),
         }
     }
 

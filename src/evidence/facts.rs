@@ -133,6 +133,8 @@ pub struct Pile {
     pub live: Estimate,
     /// Younger than the reading took, or changed during it: neither.
     pub unclear: Estimate,
+    /// Of these, the ones that are no handshakes under way; `None`: nothing tells, so all of them.
+    pub open: Option<Estimate>,
     pub basis: Basis,
     pub new_per_s: Option<Estimate>,
     pub median_age_s: Option<u32>,
@@ -153,6 +155,11 @@ impl Pile {
     /// Entries that are no handshakes under way, as far as anybody can tell.
     pub fn settled(&self) -> Estimate {
         self.settled.unwrap_or(self.entries)
+    }
+
+    /// Entries of the pile-up, young ones left out, of which nothing tells whether they are held.
+    pub fn open(&self) -> Estimate {
+        self.open.unwrap_or(self.unclear)
     }
 }
 

@@ -71,7 +71,9 @@ pub struct Told {
 }
 
 impl Fates {
-    pub fn add(&mut self, fate: Fate) {
+    /// Whether the fate tells nothing.
+    pub fn add(&mut self, fate: Fate) -> bool {
+        let before = self.unclear;
         match fate {
             Fate::Held => self.held += 1,
             Fate::Live => self.live += 1,
@@ -88,6 +90,11 @@ impl Fates {
             }
             Fate::Aged { age_secs } => self.aged(age_secs),
         }
+        self.unclear > before
+    }
+
+    pub fn unclear(&self) -> u64 {
+        self.unclear
     }
 
     /// Entries that a socket answered for before the pass, but no longer after it.

@@ -27,6 +27,7 @@ pub struct Marks {
 pub struct PileTally {
     entries: u64,
     under_way: u64,
+    unclear_under_way: u64,
     to_self: u64,
     fates: Fates,
     v6: u64,
@@ -42,6 +43,7 @@ impl Default for PileTally {
         PileTally {
             entries: 0,
             under_way: 0,
+            unclear_under_way: 0,
             to_self: 0,
             fates: Fates::default(),
             v6: 0,
@@ -64,7 +66,8 @@ impl PileTally {
             self.ages_known += 1;
             self.ages.saturating_record(u64::from(age));
         }
-        self.fates.add(fate);
+        let unclear = self.fates.add(fate);
+        self.unclear_under_way += u64::from(unclear && marks.under_way);
         if let Some(seen) = self.sources.get_mut(&flow.orig.src) {
             *seen += 1;
         } else if self.sources.len() < MAX_ADDRESSES {
@@ -110,6 +113,7 @@ impl PileTally {
             held: told.held,
             live: told.live,
             unclear: told.unclear,
+            open: Some(sample.estimate(self.fates.unclear() - self.unclear_under_way)),
             basis: told.basis,
             new_per_s: self.arrivals(sample),
             median_age_s: (self.ages_known > 0).then(|| self.ages.value_at_quantile(0.5) as u32),

@@ -369,3 +369,21 @@ fn a_connection_to_the_own_address_goes_to_this_host() {
     let pile = &host.evidence().half_open.unwrap().syn_sent[&Direction::Out];
     assert_eq!(pile.to_self, 0.0);
 }
+
+#[test]
+fn an_incident_of_seven_seconds_is_judged_by_what_is_older_than_a_handshake() {
+    // One in four entries is so young that nothing tells of it: no doubt about the others.
+    let mut host = Host::default();
+    for n in 0..2400u32 {
+        let age = f64::from(n) / 2400.0 * 7.0;
+        host.flows
+            .push(entry(tuple("10.20.0.2", 10_000 + n as u16, "10.9.1.3:80"), age));
+    }
+    let evidence = host.evidence();
+    let pile = &evidence.half_open.as_ref().unwrap().syn_sent[&Direction::Forward];
+    assert!(pile.unclear.value > 300.0 && pile.open().value == 0.0, "{pile:?}");
+    assert_eq!(
+        short(&diagnose(&evidence)),
+        "firewall / syn-sent-hold < backend-unresponsive"
+    );
+}

@@ -87,7 +87,7 @@ fn not_held(sum: &Sum, basis: Basis, name: &str, who: &str) -> Option<Result<Str
         return Some(Ok(format!("only {held} of {all} {name} entries are held")));
     }
     // Ages say what is likely of most of the pile, or nothing.
-    let ages_say_so = basis == Basis::Ages && sum.held.value >= sum.entries.value * HELD_SHARE;
+    let ages_say_so = basis == Basis::Ages && sum.held.value >= sum.settled.value * HELD_SHARE;
     if share.low < HELD_SHARE && !ages_say_so {
         let (low, high) = (share.low * 100.0, share.high * 100.0);
         return Some(Err(format!(
@@ -113,7 +113,7 @@ fn settle(evidence: &Evidence, sum: &Sum, direction: Direction) -> String {
         return "ss -Htn state syn-sent | wc -l   # as many sockets as entries: live; far fewer: held"
             .to_string();
     }
-    if sum.unclear.value > sum.entries.value * 0.5 && direction != Direction::Out {
+    if sum.open.value > sum.settled.value * 0.5 && direction != Direction::Out {
         return STAMP.to_string();
     }
     if sampled && !sum.entries.is_exact() {
