@@ -97,8 +97,8 @@ fn not_held(sum: &Sum, basis: Basis, name: &str, who: &str) -> Option<Result<Str
     None
 }
 
-/// Entries that say when they began have an age, whatever policy they got.
-const STAMP: &str = "sysctl -w net.netfilter.nf_conntrack_timestamp=1; sleep 60; ctlens diagnose";
+/// Entries that say when they began have an age, whatever policy they got. The others are gone after the default timeout.
+const STAMP: &str = "sysctl -w net.netfilter.nf_conntrack_timestamp=1; sleep 120; ctlens diagnose";
 
 fn settle(evidence: &Evidence, sum: &Sum, direction: Direction) -> String {
     if evidence.pasted && evidence.sockets.is_none() {

@@ -17,7 +17,8 @@ Why it matters: 300 failing attempts a second that give up after 0.3 s are 90 so
 the table, and under source NAT each blocks a port.
 How it is told apart: the entries are joined with the sockets of the host (or, when forwarding, with repeated SYNs on
 the wire). Entries without an originator are held. Where nearly all entries have one, nothing is held: the side that
-does not answer is the bottleneck.
+does not answer is the bottleneck. Handshakes under way (entries of less than 2 s) are no pile-up, nor are a gateway's
+few SYNs to dead addresses everywhere beside twenty times as many answered connections.
 What to do: mend who leaves the SYNs unanswered, delete the held entries, shorten the timeout for new ones.",
     refutes: "sockets in SYN_SENT, or repeated SYNs on the wire, for most of the entries",
     check,
