@@ -159,7 +159,12 @@ impl Pile {
 
     /// Entries of the pile-up, young ones left out, of which nothing tells whether they are held.
     pub fn open(&self) -> Estimate {
-        self.open.unwrap_or(self.unclear)
+        let (open, all) = (self.open.unwrap_or(self.unclear), self.unclear);
+        Estimate {
+            value: open.value.min(all.value),
+            low: open.low.min(all.low),
+            high: open.high.min(all.high),
+        }
     }
 }
 
