@@ -1,5 +1,6 @@
 //! Bytes and text to nouns and back. Total: any input gives a value or an error.
 
+mod ct_tuple;
 pub mod ctnetlink;
 pub mod ctnetlink_stats;
 pub mod cttimeout;
