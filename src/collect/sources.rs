@@ -41,6 +41,9 @@ const SETTINGS: [&str; 24] = [
     "net.netfilter.nf_conntrack_expect_max",
 ];
 
+/// Readings of an address list that keeps changing.
+const ADDRESS_TRIES: usize = 3;
+
 /// What a command wants to know beside sizes, timeouts and settings.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Needs {
@@ -220,7 +223,7 @@ fn stats(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> O
         return None;
     }
     if presence.net_admin {
-        let mut sum = ConntrackStats::default();
+        let (mut sum, mut malformed) = (ConntrackStats::default(), false);
         let request = ctnetlink_stats::encode_stats_cpu();
         let asked = ask(
             kernel,
@@ -229,15 +232,17 @@ fn stats(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> O
             Vec::new(),
             true,
             &mut |message| {
-                if ctnetlink_stats::is_stats_cpu(message.kind)
-                    && let Ok(one) = ctnetlink_stats::decode_stats_cpu(message.payload)
-                {
-                    sum = summed(&sum, &one);
+                if ctnetlink_stats::is_stats_cpu(message.kind) {
+                    match ctnetlink_stats::decode_stats_cpu(message.payload) {
+                        Ok(one) => sum = summed(&sum, &one),
+                        Err(_) => malformed = true,
+                    }
                 }
                 ControlFlow::Continue(())
             },
         );
-        if asked.is_ok() && sum.cpus > 0 {
+        // A sum that lacks a CPU would be a wrong difference later.
+        if asked.is_ok() && !malformed && sum.cpus > 0 {
             return Some(sum);
         }
     }
@@ -292,8 +297,19 @@ fn net_counters(kernel: &mut dyn Kernel, gaps: &mut Vec<Gap>) -> Option<NetCount
     (!out.0.is_empty()).then_some(out)
 }
 
+/// An address that is added or removed meanwhile makes the kernel say so, and the list is read again.
 fn addresses(kernel: &mut dyn Kernel) -> Result<Vec<IpAddr>, Refusal> {
-    let mut found = Vec::new();
+    for _ in 0..ADDRESS_TRIES {
+        match addresses_once(kernel) {
+            Err(Refusal::Interrupted) => {}
+            other => return other,
+        }
+    }
+    Err(Refusal::Interrupted)
+}
+
+fn addresses_once(kernel: &mut dyn Kernel) -> Result<Vec<IpAddr>, Refusal> {
+    let (mut found, mut malformed) = (Vec::new(), false);
     ask(
         kernel,
         Channel::Route,
@@ -301,14 +317,18 @@ fn addresses(kernel: &mut dyn Kernel) -> Result<Vec<IpAddr>, Refusal> {
         Vec::new(),
         true,
         &mut |message| {
-            if route::is_address(message.kind)
-                && let Ok(Some(address)) = route::decode_address(message.payload)
-            {
-                found.push(address);
+            if route::is_address(message.kind) {
+                match route::decode_address(message.payload) {
+                    Ok(address) => found.extend(address),
+                    Err(_) => malformed = true,
+                }
             }
             ControlFlow::Continue(())
         },
     )?;
+    if malformed {
+        return Err(Refusal::Malformed);
+    }
     found.sort();
     found.dedup();
     Ok(found)
