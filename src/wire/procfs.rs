@@ -32,6 +32,9 @@ pub fn nf_conntrack_stat(text: &str) -> Result<(Option<u64>, ConntrackStats), Ma
             }
         }
     }
+    if stats.cpus == 0 {
+        return Err(Malformed("no row of /proc/net/stat/nf_conntrack"));
+    }
     Ok((entries, stats))
 }
 
@@ -146,24 +149,39 @@ pub fn flow_line(line: &str) -> Result<Flow, Malformed> {
         flow.timeout_secs = Some(timeout);
         words.next();
     }
-    let mut tuples = 0;
+    let mut met = Met::default();
     for word in words {
         match word.split_once('=') {
-            Some(("src", value)) => {
-                tuples += 1;
-                direction(&mut flow, tuples)?.src = address(value)?;
-            }
-            Some((key, value)) => field(&mut flow, tuples, key, value)?,
+            Some((key, value)) => field(&mut flow, &mut met, key, value)?,
             None => flag(&mut flow, word),
         }
     }
-    if tuples < 2 {
+    if met
+        != (Met {
+            src: 2,
+            dst: 2,
+            ..met
+        })
+    {
         return Err(Malformed("a line without both tuples"));
+    }
+    for tuple in [flow.orig, flow.reply] {
+        if tuple.src.is_ipv4() != tuple.dst.is_ipv4() {
+            return Err(Malformed("a tuple of two families"));
+        }
     }
     if number == proto::TCP && flow.tcp_state.is_none() && !flow.status.has(Status::OFFLOAD) {
         return Err(Malformed("a TCP line without a state"));
     }
     Ok(flow)
+}
+
+/// How often a field stood in the line so far: a tuple begins with its `src`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Met {
+    src: usize,
+    dst: usize,
+    icmp_ids: usize,
 }
 
 fn direction(flow: &mut Flow, tuples: usize) -> Result<&mut Tuple, Malformed> {
@@ -187,7 +205,8 @@ fn flag(flow: &mut Flow, word: &str) {
     }
 }
 
-fn field(flow: &mut Flow, tuples: usize, key: &str, value: &str) -> Result<(), Malformed> {
+fn field(flow: &mut Flow, met: &mut Met, key: &str, value: &str) -> Result<(), Malformed> {
+    let tuples = met.src;
     let port = || value.parse::<u16>().map_err(|_| Malformed("a port is no number"));
     let byte = || {
         value
@@ -201,20 +220,29 @@ fn field(flow: &mut Flow, tuples: usize, key: &str, value: &str) -> Result<(), M
             .map_err(|_| Malformed("a counter is no number"))
     };
     match key {
-        "dst" => direction(flow, tuples)?.dst = address(value)?,
+        "src" => {
+            met.src += 1;
+            direction(flow, met.src)?.src = address(value)?;
+        }
+        "dst" => {
+            met.dst += 1;
+            direction(flow, tuples)?.dst = address(value)?;
+        }
         "sport" => direction(flow, tuples)?.sport = port()?,
         "dport" => direction(flow, tuples)?.dport = port()?,
         "type" => direction(flow, tuples)?.dport |= byte()? << 8,
         "code" => direction(flow, tuples)?.dport |= byte()?,
-        // ICMP's id stands inside a tuple; an entry's id (conntrack -o id) after both.
-        "id" if matches!(flow.proto, proto::ICMP | proto::ICMPV6) && direction(flow, tuples)?.sport == 0 => {
+        // ICMP's id stands once inside each tuple; an entry's id (conntrack -o id) after both.
+        "id" if matches!(flow.proto, proto::ICMP | proto::ICMPV6) && met.icmp_ids < tuples => {
+            met.icmp_ids = tuples;
             direction(flow, tuples)?.sport = port()?
         }
         "id" => flow.id = value.parse().ok(),
         "packets" => flow.packets.get_or_insert([0; 2])[tuples.saturating_sub(1).min(1)] = count()?,
         "bytes" => flow.bytes.get_or_insert([0; 2])[tuples.saturating_sub(1).min(1)] = count()?,
         "mark" => flow.mark = value.parse().ok(),
-        "zone" => flow.zone = value.parse().ok(),
+        // A zone may hold for one direction only.
+        "zone" | "zone-orig" | "zone-reply" => flow.zone = value.parse().ok(),
         _ => {}
     }
     Ok(())
@@ -311,6 +339,10 @@ mod tests {
         );
         assert!(nf_conntrack_stat("nonsense").is_err());
         assert!(nf_conntrack_stat("entries found\n1 2 3\n").is_err());
+        assert!(nf_conntrack_stat("entries found\n").is_err());
+        // No kernel says so, but text may.
+        let huge = "entries found\n1 ffffffffffffffff\n1 ffffffffffffffff\n";
+        assert_eq!(nf_conntrack_stat(huge).unwrap().1.found, Some(u64::MAX));
     }
 
     #[test]
@@ -333,12 +365,23 @@ mod tests {
         let line = "icmp     1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=77 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 type=0 code=0 id=77 mark=0 use=1";
         assert_eq!(flow_line(line).unwrap().orig.dport, 8 << 8);
         assert_eq!(flow_line(line).unwrap().orig.sport, 77);
+        // An id of 0 is one, and the entry's own id does not fit into it.
+        let line = "icmp     1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=0 src=10.0.0.2 dst=10.0.0.1 type=0 code=0 id=0 mark=0 use=1 id=3735928559";
+        let flow = flow_line(line).unwrap();
+        assert_eq!(
+            (flow.orig.sport, flow.reply.sport, flow.id),
+            (0, 0, Some(3735928559))
+        );
+        let line = "udp      17 29 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 zone-orig=6 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1 mark=0 use=1";
+        assert_eq!(flow_line(line).unwrap().zone, Some(6));
         for bad in [
             "",
             "tcp 6",
             "udp 6 1 src=1.1.1.1",
             "tcp 6 1 SYN_SENT src=1.1.1.1 dst=x",
             "ipv4 2",
+            "udp 17 1 src=1.1.1.1 sport=1 dport=2 src=2.2.2.2 dst=1.1.1.1 sport=2 dport=1",
+            "udp 17 1 src=1.1.1.1 dst=::1 sport=1 dport=2 src=::1 dst=1.1.1.1 sport=2 dport=1",
         ] {
             assert!(flow_line(bad).is_err(), "{bad}");
         }
