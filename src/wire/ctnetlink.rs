@@ -246,13 +246,12 @@ fn counters(bytes: &[u8], flow: &mut Flow, direction: usize) -> Result<(), Malfo
 }
 
 fn start(bytes: &[u8]) -> Result<Option<u64>, Malformed> {
+    let mut found = None;
     for attribute in attributes(bytes) {
         let (kind, value) = attribute?;
         if kind == 1 {
-            return be64(value, 0)
-                .map(Some)
-                .ok_or(Malformed("CTA_TIMESTAMP_START is short"));
+            found = Some(be64(value, 0).ok_or(Malformed("CTA_TIMESTAMP_START is short"))?);
         }
     }
-    Ok(None)
+    Ok(found)
 }

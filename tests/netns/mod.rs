@@ -1,6 +1,8 @@
 //! A network namespace of a test's own, which goes with the thread that made it.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod loader;
+
 use std::process::{Command, Stdio};
 use std::thread;
 
