@@ -23,6 +23,9 @@ fn host(
         .file("/proc/sys/net/netfilter/nf_conntrack_max", "262144\n")
 }
 
+/// Rules, objects, names of legacy tables where they are loaded, and what follows.
+type Case = (Vec<Datagram>, Vec<Datagram>, Option<&'static str>, Tracking);
+
 #[test]
 fn tracking_is_claimed_only_where_it_is_known() {
     const GETRULE: u8 = 7;
@@ -39,7 +42,7 @@ fn tracking_is_claimed_only_where_it_is_known() {
     let interrupted = message(fake::NLMSG_DONE, MULTI | DUMP_INTR, &[0; 4]);
     let none = || vec![Ok(done())];
     let einval = || vec![Ok(refused(Errno::EINVAL))];
-    let cases: Vec<(Vec<Datagram>, Vec<Datagram>, Option<&str>, Tracking)> = vec![
+    let cases: Vec<Case> = vec![
         (none(), none(), None, Tracking::No),
         (none(), none(), Some(""), Tracking::No),
         (

@@ -2,9 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use netlink_packet_core::{DefaultNla, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
+use netlink_packet_core::{
+    DefaultNla, NLA_F_NESTED, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, Nla,
+};
 use netlink_packet_netfilter::conntrack::{
-    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Status as NlStatus, Tuple as NlTuple,
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple as NlTuple,
 };
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage};
 
@@ -15,7 +17,10 @@ use crate::model::{Flow, Status, TcpState, proto};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`
 const CT_NEW: u16 = 1 << 8;
+/// IPCTNL_MSG_CT_GET
+const CT_GET: u8 = 1;
 const NFGENMSG: usize = 4;
+const AF_INET: u8 = 2;
 
 // enum ctattr_type, include/uapi/linux/netfilter/nfnetlink_conntrack.h
 const CTA_TUPLE_ORIG: u16 = 1;
@@ -58,6 +63,21 @@ impl DumpFilter {
         *self == DumpFilter::default()
     }
 
+    /// Without what the kernel would refuse: tuple fields need a family, addresses that of IPv4, ports the protocol.
+    fn askable(&self) -> DumpFilter {
+        let mut out = self.clone();
+        if out.family != AF_INET {
+            (out.src, out.dst) = (None, None);
+        }
+        if out.family == 0 {
+            out.proto = None;
+        }
+        if out.proto.is_none() {
+            (out.sport, out.dport) = (None, None);
+        }
+        out
+    }
+
     fn has_tuple(&self) -> bool {
         self.src.is_some()
             || self.dst.is_some()
@@ -67,30 +87,37 @@ impl DumpFilter {
     }
 }
 
-/// A request to dump the table. Tuple fields need a family; ports need the protocol.
+/// A request to dump the table, filtered as far as the kernel can be asked to.
 pub fn encode_dump(filter: &DumpFilter) -> Vec<u8> {
+    let filter = &filter.askable();
     let mut wanted = Vec::new();
+    let mut want = |kind: u16, value: &[u8]| wanted.push(DefaultNla::new(kind, value.to_vec()));
     // The kernel compares `entry & mask` with the whole value, and rejects a status without a mask.
     if let Some((value, mask)) = filter.status.filter(|(_, mask)| *mask != 0) {
-        wanted.push(ConntrackAttribute::CtaStatus(NlStatus::from_bits_retain(
-            value & mask,
-        )));
-        wanted.push(other(CTA_STATUS_MASK, &mask.to_be_bytes()));
+        want(CTA_STATUS, &(value & mask).to_be_bytes());
+        want(CTA_STATUS_MASK, &mask.to_be_bytes());
     }
     if let Some((value, mask)) = filter.mark {
-        wanted.push(ConntrackAttribute::CtaMark(value & mask));
-        wanted.push(other(CTA_MARK_MASK, &mask.to_be_bytes()));
+        want(CTA_MARK, &(value & mask).to_be_bytes());
+        want(CTA_MARK_MASK, &mask.to_be_bytes());
     }
     if let Some(zone) = filter.zone {
-        wanted.push(other(CTA_ZONE, &zone.to_be_bytes()));
+        want(CTA_ZONE, &zone.to_be_bytes());
     }
     if filter.has_tuple() {
-        wanted.push(orig_tuple(filter));
-        wanted.push(other(CTA_FILTER, &filter_flags(filter)));
+        let tuple = ConntrackAttribute::CtaTupleOrig(orig_tuple(filter));
+        let mut value = vec![0; tuple.value_len()];
+        tuple.emit_value(&mut value);
+        want(CTA_TUPLE_ORIG | NLA_F_NESTED, &value);
+        // The kernel refuses it without the flag, and ConntrackAttribute::Other would drop that.
+        want(CTA_FILTER | NLA_F_NESTED, &filter_flags(filter));
     }
     let header = NetfilterHeader::new(filter.family.into(), 0, 0);
-    let payload = NetfilterMessage::new(header, ConntrackMessage::Get(wanted));
-    serialized(payload, NLM_F_REQUEST | NLM_F_DUMP)
+    let message = ConntrackMessage::Other {
+        message_type: CT_GET,
+        attributes: wanted,
+    };
+    serialized(NetfilterMessage::new(header, message), NLM_F_REQUEST | NLM_F_DUMP)
 }
 
 /// A complete request with sequence 1.
@@ -105,11 +132,7 @@ pub(super) fn serialized(payload: NetfilterMessage, flags: u16) -> Vec<u8> {
     out
 }
 
-fn other(kind: u16, value: &[u8]) -> ConntrackAttribute {
-    ConntrackAttribute::Other(DefaultNla::new(kind, value.to_vec()))
-}
-
-fn orig_tuple(filter: &DumpFilter) -> ConntrackAttribute {
+fn orig_tuple(filter: &DumpFilter) -> Vec<NlTuple> {
     let mut ip = Vec::new();
     if let Some(src) = filter.src {
         ip.push(IPTuple::SourceAddress(src.into()));
@@ -134,7 +157,7 @@ fn orig_tuple(filter: &DumpFilter) -> ConntrackAttribute {
     if !ports.is_empty() {
         parts.push(NlTuple::Proto(ports));
     }
-    ConntrackAttribute::CtaTupleOrig(parts)
+    parts
 }
 
 /// CTA_FILTER { CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS }, bits of net/netfilter/nf_internals.h.

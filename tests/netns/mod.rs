@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub mod loader;
+pub mod table;
 
 use std::process::{Command, Stdio};
 use std::thread;
