@@ -2,6 +2,8 @@
 
 mod fake;
 
+use std::ops::ControlFlow;
+
 use ctlens::collect::{self, How, Plan};
 use ctlens::kernel::Errno;
 use ctlens::model::{Flow, Gap, Limits, TableLook};
@@ -30,7 +32,10 @@ type Passed = Result<(TableLook, Option<Gap>), Gap>;
 fn pass(how: How, limits: &Limits, datagrams: Vec<Datagram>) -> (Passed, Vec<Flow>) {
     let mut kernel = Fake::new(move |_, _: &[u8]| datagrams.clone());
     let mut flows = Vec::new();
-    let passed = collect::pass(&mut kernel, &plan(how), limits, &mut |flow| flows.push(*flow));
+    let passed = collect::pass(&mut kernel, &plan(how), limits, &mut |flow| {
+        flows.push(*flow);
+        ControlFlow::Continue(())
+    });
     (passed, flows)
 }
 
@@ -177,9 +182,31 @@ fn lines_of_proc_that_are_none_are_counted_not_invented() {
     let mut kernel = Fake::new(|_, _: &[u8]| Vec::new()).file("/proc/net/nf_conntrack", text);
     let mut flows = Vec::new();
     let passed = collect::pass(&mut kernel, &plan(How::Procfs), &limits(2), &mut |flow| {
-        flows.push(*flow)
+        flows.push(*flow);
+        ControlFlow::Continue(())
     });
     let (look, gap) = passed.unwrap();
     assert_eq!((look.dumped, look.malformed, ports(&flows)), (1, 1, vec![1]));
     assert!(gap.is_some());
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_the_pass() {
+    for (how, proc) in [(How::Full, false), (How::Procfs, true)] {
+        let mut kernel = Fake::new(|_, _: &[u8]| vec![Ok(entries(1..=5)), Err(Errno::ETIMEDOUT)]).file(
+            "/proc/net/nf_conntrack",
+            "udp 17 9 src=1.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=1.1.1.1 sport=2 dport=1\nnonsense\n",
+        );
+        let mut met = 0;
+        let passed = collect::pass(&mut kernel, &plan(how), &limits(5), &mut |_| {
+            met += 1;
+            if proc || met == 3 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        let (look, gap) = passed.unwrap();
+        assert_eq!((look.dumped, gap), (met, None));
+    }
 }

@@ -2,6 +2,8 @@
 
 mod fake;
 
+use std::ops::ControlFlow;
+
 use ctlens::collect::{self, How, Needs, Plan, Presence, Tracking};
 use ctlens::kernel::{Channel, Errno};
 use ctlens::model::{Gap, Limits, SocketState};
@@ -108,7 +110,10 @@ fn nothing_permitted_gives_gaps_and_no_row() {
         assert_eq!(planned.how, How::Refuse);
         for how in [How::Refuse, How::Full, How::Sample(10), How::Procfs] {
             let mut met = 0;
-            let passed = collect::pass(&mut kernel, &plan(how.clone()), &limits(5), &mut |_| met += 1);
+            let passed = collect::pass(&mut kernel, &plan(how.clone()), &limits(5), &mut |_| {
+                met += 1;
+                ControlFlow::Continue(())
+            });
             assert!(passed.is_err() && met == 0, "{how:?}");
         }
         assert!(collect::tap(&mut kernel, 1.0, &mut |_| panic!("no packet")).is_err());

@@ -12,7 +12,7 @@ use ctlens::collect::{self, FlowFilter, How, Needs, Plan, Presence};
 use ctlens::kernel::{Channel, Errno};
 use ctlens::model::{Limits, SocketState, Timeouts};
 use ctlens::wire::{
-    ctnetlink, ctnetlink_stats, cttimeout, inet_diag, netlink, nf_tables, packet, procfs, route,
+    ctnetlink, ctnetlink_stats, cttimeout, inet_diag, netlink, nf_tables, packet, proc_tcp, procfs, route,
 };
 
 use fake::{Fake, MULTI, done, message};
@@ -50,7 +50,7 @@ fn parse_all(text: &str) {
     let _ = procfs::slab_objects(text, "nf_conntrack");
     for line in text.lines().chain([text]) {
         let _ = procfs::flow_line(line);
-        let _ = procfs::socket_line(line);
+        let _ = proc_tcp::socket_line(line);
     }
 }
 
@@ -264,7 +264,10 @@ proptest! {
         for how in [sample.map_or(How::Full, How::Sample), How::Procfs] {
             let plan = Plan { how: how.clone(), why: String::new(), worst_fill_ms: 0.0, expected: None };
             let mut handed_on = 0;
-            let passed = collect::pass(&mut kernel, &plan, &limits, &mut |_| handed_on += 1);
+            let passed = collect::pass(&mut kernel, &plan, &limits, &mut |_| {
+                handed_on += 1;
+                std::ops::ControlFlow::Continue(())
+            });
             if let Ok((look, gap)) = passed {
                 prop_assert_eq!(look.dumped, handed_on);
                 prop_assert_eq!(gap.is_some(), gap.is_some() || look.malformed > 0);

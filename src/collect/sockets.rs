@@ -8,7 +8,7 @@ use super::presence::Presence;
 use super::sources::refused;
 use crate::kernel::{Channel, Errno, Kernel};
 use crate::model::{Gap, Socket, SocketState};
-use crate::wire::{inet_diag, procfs};
+use crate::wire::{inet_diag, proc_tcp};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -75,7 +75,7 @@ fn from_proc(
             Err(errno) => return Err(Gap::new(path, errno.to_string(), "is /proc mounted?")),
         };
         for line in String::from_utf8_lossy(&bytes).lines() {
-            match procfs::socket_line(line) {
+            match proc_tcp::socket_line(line) {
                 Ok(Some(socket)) if states.contains(&socket.state) => each(&socket),
                 Ok(_) => {}
                 Err(error) => return Err(Gap::new(path, error.to_string(), REPORT)),

@@ -9,6 +9,7 @@ pub mod netlink;
 pub mod nf_tables;
 pub mod packet;
 pub mod paste;
+pub mod proc_tcp;
 pub mod procfs;
 pub mod route;
 

@@ -1,7 +1,7 @@
 //! Text of /proc and of conntrack.
 #![no_main]
 
-use ctlens::wire::procfs;
+use ctlens::wire::{proc_tcp, procfs};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -13,6 +13,6 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = procfs::slab_objects(&text, "nf_conntrack");
     for line in text.lines() {
         let _ = procfs::flow_line(line);
-        let _ = procfs::socket_line(line);
+        let _ = proc_tcp::socket_line(line);
     }
 });
