@@ -266,8 +266,12 @@ fn a_module_that_is_not_loaded_is_never_asked() {
 
 #[test]
 fn nobody_is_not_root() {
-    let mut kernel = Fake::new(|_, _: &[u8]| Vec::new()).file("/proc/self/status", NOBODY);
-    let presence = Presence::read(&mut kernel);
-    // nf_conntrack_max is not there: nf_conntrack is not loaded.
-    assert!(!presence.conntrack && !presence.net_admin && !presence.net_raw && !presence.root_files);
+    let nobody = || Fake::new(|_, _: &[u8]| Vec::new()).file("/proc/self/status", NOBODY);
+    let presence = Presence::read(&mut nobody());
+    assert!(!presence.net_admin && !presence.net_raw && !presence.root_files);
+    // Neither file is there: nf_conntrack is not loaded. One is enough.
+    assert!(!presence.conntrack);
+    for path in [MAX, "/proc/net/stat/nf_conntrack"] {
+        assert!(Presence::read(&mut nobody().file(path, "")).conntrack, "{path}");
+    }
 }

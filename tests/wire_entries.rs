@@ -85,6 +85,11 @@ fn tcp_entries_of_every_state() {
             s("syn_sent2"),
             tcp(SynSent2, 41010, 80, REPLIED, 119, 0x7957_59e8),
         ),
+        // Made where no NAT is: its bits are not set.
+        (
+            s("syn_recv_assured"),
+            tcp(SynRecv, 41016, 80, ASSURED & 0xf, 59, 0xd99e_8521),
+        ),
         (
             s("syn_recv"),
             counted(
@@ -328,5 +333,5 @@ fn events() {
 
 #[test]
 fn every_entry_captured_is_expected_above() {
-    assert_eq!(hex::names("ct_").len(), 28);
+    assert_eq!(hex::names("ct_").len(), 29);
 }

@@ -8,6 +8,7 @@ use crate::wire::netlink::Message;
 use crate::wire::{Malformed, nf_tables};
 
 const MAX_PATH: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+const STAT_PATH: &str = "/proc/net/stat/nf_conntrack";
 const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_NET_ADMIN: u32 = 12;
@@ -37,8 +38,10 @@ enum Modules {
 
 impl Presence {
     pub fn read(kernel: &mut dyn Kernel) -> Presence {
-        // Only a missing file says that it is not there.
-        let conntrack = !matches!(kernel.read_file(MAX_PATH), Err(Errno::ENOENT));
+        // Only missing files say that it is not there. Older kernels show a user namespace the counters, not the sysctls.
+        let conntrack = [MAX_PATH, STAT_PATH]
+            .iter()
+            .any(|path| !matches!(kernel.read_file(path), Err(Errno::ENOENT)));
         let release = text(kernel, "/proc/sys/kernel/osrelease").map(|t| t.trim().to_string());
         let status = text(kernel, "/proc/self/status").unwrap_or_default();
         let capabilities = effective(&status).unwrap_or(0);
