@@ -13,13 +13,15 @@ pub enum Refusal {
     /// The door failed, or what came in is no netlink.
     Failed(Errno),
     Malformed,
+    /// It came to its end, but changed while it was read: something may be missing.
+    Interrupted,
 }
 
 impl Refusal {
     pub fn errno(self) -> Option<Errno> {
         match self {
             Refusal::Refused(errno) | Refusal::Failed(errno) => Some(errno),
-            Refusal::Malformed => None,
+            Refusal::Malformed | Refusal::Interrupted => None,
         }
     }
 
@@ -28,6 +30,7 @@ impl Refusal {
             Refusal::Refused(Errno::EPERM) => "not permitted: needs CAP_NET_ADMIN".to_string(),
             Refusal::Refused(errno) | Refusal::Failed(errno) => errno.to_string(),
             Refusal::Malformed => "the answer is not well-formed netlink".to_string(),
+            Refusal::Interrupted => "it changed while it was read".to_string(),
         }
     }
 }
@@ -43,14 +46,25 @@ pub fn ask(
     each: &mut (dyn FnMut(&Message<'_>) -> ControlFlow<()> + Send),
 ) -> Result<(), Refusal> {
     let mut outcome = Ok(());
+    let mut interrupted = false;
     let mut sink = |datagram: &[u8]| {
         for message in messages(datagram) {
             let Ok(message) = message else {
                 outcome = Err(Refusal::Malformed);
                 return ControlFlow::Break(());
             };
+            interrupted |= message.interrupted();
             match ending(&message) {
-                Some(Ending::Done | Ending::Acked) => return ControlFlow::Break(()),
+                Some(Ending::Done | Ending::Acked) => {
+                    if interrupted {
+                        outcome = Err(Refusal::Interrupted);
+                    }
+                    return ControlFlow::Break(());
+                }
+                Some(Ending::Cut) => {
+                    outcome = Err(Refusal::Malformed);
+                    return ControlFlow::Break(());
+                }
                 Some(Ending::Refused(number)) => {
                     outcome = Err(Refusal::Refused(Errno(number)));
                     return ControlFlow::Break(());

@@ -95,11 +95,12 @@ impl FlowFilter {
             mark: self.mark,
             ..DumpFilter::default()
         };
-        // No filter by TCP state exists, but no half-open entry is ASSURED. It may have SEEN_REPLY: a challenge ACK
-        // sets the bit and leaves the state (nf_conntrack_in, TCP_CONNTRACK_IGNORE).
+        // No filter by TCP state exists, but no SYN_SENT entry is ASSURED. It may have SEEN_REPLY: a challenge ACK sets
+        // the bit and leaves the state (nf_conntrack_in, TCP_CONNTRACK_IGNORE). A SYN_RECV entry may be ASSURED: a SYN
+        // on an established one is ignored, and the SYN/ACK to it takes the entry back to SYN_RECV, bits and all.
         if self.unreplied {
             out.status = Some((0, Status::SEEN_REPLY));
-        } else if matches!(self.state, Some(TcpState::SynSent | TcpState::SynRecv)) {
+        } else if self.state == Some(TcpState::SynSent) {
             out.status = Some((0, Status::ASSURED));
         }
         let v4 = |prefix: Option<Prefix>| prefix.and_then(|p| p.exact_v4());
@@ -181,6 +182,10 @@ mod tests {
             (pushed.proto, pushed.dport, pushed.status),
             (Some(6), Some(80), Some((0, Status::ASSURED)))
         );
+        filter.state = Some(TcpState::SynRecv);
+        assert_eq!(filter.pushable().status, None);
+        filter.unreplied = true;
+        assert_eq!(filter.pushable().status, Some((0, Status::SEEN_REPLY)));
     }
 
     #[test]

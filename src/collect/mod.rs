@@ -10,6 +10,7 @@ mod presence;
 mod sockets;
 mod sources;
 mod tap;
+mod window;
 
 pub use filter::{FlowFilter, Prefix, admits};
 pub use owners::owners;

@@ -1,20 +1,17 @@
 //! One pass over the table, handing on each entry once, without allocating for it.
 
-use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use super::ask::{Refusal, ask};
 use super::plan::{How, Plan};
 use super::sources::{ADMIN_REMEDY, refused};
+use super::window::Window;
 use crate::kernel::{Channel, Errno, Kernel};
-use crate::model::{Flow, Gap, Limits, TableLook, TableSource, Tuple};
-use crate::wire::ctnetlink::{DumpFilter, decode_flow, encode_dump, is_flow};
+use crate::model::{Flow, Gap, Limits, TableLook, TableSource};
+use crate::wire::ctnetlink::{DumpFilter, encode_dump, fill_flow, is_flow};
 use crate::wire::procfs;
 
 const PROC: &str = "/proc/net/nf_conntrack";
-/// A dump resumes within a bucket, so an entry can come again just after the end of a datagram. Buckets hold at most
-/// 80 entries; so many are remembered.
-const DEDUPE_WINDOW: usize = 64;
 
 /// Takes each entry; `Break` = enough, and the pass ends there.
 pub type Each<'a> = dyn FnMut(&Flow) -> ControlFlow<()> + Send + 'a;
@@ -74,7 +71,18 @@ fn from_proc(kernel: &mut dyn Kernel, each: &mut Each<'_>) -> Result<(TableLook,
         duplicates: 0,
         malformed,
     };
-    Ok((look, None))
+    Ok((look, unread(PROC, malformed)))
+}
+
+/// Entries that were there but could not be decoded: the figures are short of them.
+fn unread(source: &str, malformed: u64) -> Option<Gap> {
+    (malformed > 0).then(|| {
+        Gap::new(
+            source,
+            format!("{malformed} entries could not be decoded and are not counted"),
+            "report it with a recording (ctlens record FILE)",
+        )
+    })
 }
 
 fn dump(
@@ -85,8 +93,9 @@ fn dump(
     each: &mut Each<'_>,
 ) -> Result<(TableLook, Option<Gap>), Gap> {
     let started = kernel.now();
-    let (mut dumped, mut malformed) = (0u64, 0u64);
+    let (mut dumped, mut malformed, mut duplicates) = (0u64, 0u64, 0u64);
     let mut seen = Window::default();
+    let mut flow = Flow::default();
     let mut stopped = false;
     let wider = if filter.is_empty() {
         Vec::new()
@@ -103,11 +112,12 @@ fn dump(
             if !is_flow(message.kind) {
                 return ControlFlow::Continue(());
             }
-            let Ok(flow) = decode_flow(message.payload) else {
+            if fill_flow(message.payload, &mut flow).is_err() {
                 malformed += 1;
                 return ControlFlow::Continue(());
-            };
+            }
             if seen.again(&flow) {
+                duplicates += 1;
                 return ControlFlow::Continue(());
             }
             dumped += 1;
@@ -122,16 +132,24 @@ fn dump(
         },
     );
     let ended = kernel.now();
-    let gap = how_it_ended(asked)?;
-    stopped |= gap.is_some();
-    let sampled_of = limits.count.filter(|_| stopped).map(|count| count.max(dumped));
+    stopped |= asked == Err(Refusal::Failed(Errno::CUT_SHORT));
+    let gap = how_it_ended(asked)?.or(unread("ctnetlink", malformed));
+    let sampled_of = match (stopped, limits.count) {
+        (false, _) => None,
+        (true, Some(count)) => Some(count.max(dumped)),
+        // A part of an unknown whole would pass for the whole.
+        (true, None) => {
+            let reason = "only a part of the table was read, and its size is not known";
+            return Err(Gap::new("ctnetlink", reason, ADMIN_REMEDY));
+        }
+    };
     let look = TableLook {
         source: TableSource::Ctnetlink,
         started,
         ended,
         dumped,
         sampled_of,
-        duplicates: seen.duplicates,
+        duplicates,
         malformed,
     };
     Ok((look, gap))
@@ -146,63 +164,12 @@ fn how_it_ended(asked: Result<(), Refusal>) -> Result<Option<Gap>, Gap> {
             "the recording holds only a part of the table",
             "record again with --exact",
         ))),
+        // Each entry that came is a real one. No ctnetlink says so yet; one that did would say it on every busy host.
+        Err(Refusal::Interrupted) => Ok(Some(Gap::new(
+            "ctnetlink",
+            "the table changed while it was read: entries may be missing",
+            "run it again",
+        ))),
         Err(refusal) => Err(refused("ctnetlink", refusal, "run it again")),
-    }
-}
-
-/// The last entries seen, to know one that comes again.
-struct Window {
-    marks: [u64; DEDUPE_WINDOW],
-    next: usize,
-    duplicates: u64,
-}
-
-impl Default for Window {
-    fn default() -> Window {
-        Window {
-            marks: [0; DEDUPE_WINDOW],
-            next: 0,
-            duplicates: 0,
-        }
-    }
-}
-
-impl Window {
-    #[inline]
-    fn again(&mut self, flow: &Flow) -> bool {
-        let mark = mark(flow);
-        if self.marks.contains(&mark) {
-            self.duplicates += 1;
-            return true;
-        }
-        self.marks[self.next] = mark;
-        self.next = (self.next + 1) % DEDUPE_WINDOW;
-        false
-    }
-}
-
-/// CTA_ID, a keyed hash of the entry's place and tuple, mixed with the tuple's own bits.
-fn mark(flow: &Flow) -> u64 {
-    let Tuple {
-        src,
-        dst,
-        sport,
-        dport,
-    } = flow.orig;
-    let ports = u64::from(sport) << 16 | u64::from(dport);
-    let id = u64::from(flow.id.unwrap_or(0)) << 32;
-    let mixed = (id | ports)
-        .wrapping_add(low_bits(src).rotate_left(7))
-        .wrapping_add(low_bits(dst).rotate_left(29));
-    (mixed ^ u64::from(flow.zone.unwrap_or(0)) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
-}
-
-fn low_bits(address: IpAddr) -> u64 {
-    match address {
-        IpAddr::V4(four) => u64::from(u32::from(four)),
-        IpAddr::V6(six) => {
-            let bits = u128::from(six);
-            (bits as u64) ^ (bits >> 64) as u64
-        }
     }
 }

@@ -14,6 +14,8 @@ const ENTRIES_PER_FILL: f64 = 135.0;
 // Measured on 6.18: a walk over 262,144 empty buckets takes 5 ms, over a million entries 270 ms.
 const BUCKET_MS: f64 = 20e-6;
 const NODE_MS: f64 = 130e-6;
+/// The kernel's default on hosts with more than 4 GB (nf_conntrack_init_start), where the real size cannot be read.
+const UNKNOWN_BUCKETS: u64 = 262_144;
 /// Each entry is linked into two chains, one per direction.
 const NODES_PER_ENTRY: f64 = 2.0;
 
@@ -151,12 +153,10 @@ fn worst_fill_ms(limits: &Limits, matches: u64) -> f64 {
 /// One walk over the hash that all namespaces share.
 fn walk_ms(limits: &Limits) -> f64 {
     let own = limits.count.unwrap_or(0);
-    // Not known without root: then it may be as full as one namespace can make it.
-    let host = limits
-        .host_entries
-        .unwrap_or_else(|| limits.max.unwrap_or(0))
-        .max(own);
-    limits.buckets.unwrap_or(0) as f64 * BUCKET_MS + host as f64 * NODES_PER_ENTRY * NODE_MS
+    // Not knowing means fearing: it may be as large as by default, and as full as one namespace can make it.
+    let buckets = limits.buckets.unwrap_or(UNKNOWN_BUCKETS);
+    let host = limits.host_entries.or(limits.max).unwrap_or(buckets).max(own);
+    buckets as f64 * BUCKET_MS + host as f64 * NODES_PER_ENTRY * NODE_MS
 }
 
 #[cfg(test)]
@@ -195,6 +195,18 @@ mod tests {
             false,
         );
         assert_eq!(forced.how, How::Full);
+    }
+
+    #[test]
+    fn nothing_known_of_the_hash_means_fearing_it() {
+        let nothing = Limits::default();
+        assert_eq!(plan(&nothing, &Wish::default(), true, true).how, How::Procfs);
+        assert_eq!(plan(&nothing, &Wish::default(), true, false).how, How::Refuse);
+        let few = Limits {
+            count: Some(40),
+            ..nothing
+        };
+        assert_eq!(plan(&few, &Wish::default(), true, false).how, How::Refuse);
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use super::ask::ask;
+use super::ask::{Refusal, ask};
 use crate::kernel::{Channel, Errno, Kernel};
-use crate::wire::nf_tables;
+use crate::wire::netlink::Message;
+use crate::wire::{Malformed, nf_tables};
 
 const MAX_PATH: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+const STAT_PATH: &str = "/proc/net/stat/nf_conntrack";
 const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_NET_ADMIN: u32 = 12;
@@ -36,7 +38,10 @@ enum Modules {
 
 impl Presence {
     pub fn read(kernel: &mut dyn Kernel) -> Presence {
-        let conntrack = kernel.read_file(MAX_PATH).is_ok();
+        // Only missing files say that it is not there. Older kernels show a user namespace the counters, not the sysctls.
+        let conntrack = [MAX_PATH, STAT_PATH]
+            .iter()
+            .any(|path| !matches!(kernel.read_file(path), Err(Errno::ENOENT)));
         let release = text(kernel, "/proc/sys/kernel/osrelease").map(|t| t.trim().to_string());
         let status = text(kernel, "/proc/self/status").unwrap_or_default();
         let capabilities = effective(&status).unwrap_or(0);
@@ -106,45 +111,76 @@ pub enum Tracking {
     Unknown,
 }
 
-/// Conntrack hooks a namespace only where a rule asks for it. An empty table without such a rule says nothing about
-/// health. Asked only where the count and all counters are 0.
+/// Conntrack hooks a namespace only where a rule or an object asks for it. An empty table without one says nothing
+/// about health. Asked only where the count and all counters are 0.
 pub fn tracking(kernel: &mut dyn Kernel, presence: &Presence) -> Tracking {
-    if legacy_nat(kernel) {
-        return Tracking::Yes;
-    }
-    if !presence.has("nf_tables") {
-        // nf_tables is not loaded, so it has no rules; legacy iptables was looked at.
-        return if matches!(presence.modules, Modules::Unknown) {
-            Tracking::Unknown
-        } else {
-            Tracking::No
-        };
-    }
-    let mut tracks = false;
-    let asked = ask(
-        kernel,
-        Channel::Netfilter,
-        nf_tables::encode_rules(),
-        Vec::new(),
-        true,
-        &mut |message| {
-            tracks |= nf_tables::is_rule(message.kind) && nf_tables::tracks(message.payload).unwrap_or(false);
-            ControlFlow::Continue(())
-        },
-    );
-    match (asked, tracks) {
-        (_, true) => Tracking::Yes,
-        // EINVAL: this kernel has no nf_tables for the family.
-        (Ok(()), false) => Tracking::No,
-        (Err(_), false) => Tracking::Unknown,
+    let legacy = legacy_tables(kernel);
+    let native = match &presence.modules {
+        // Not loaded, so it has no rules.
+        Modules::Known(_) if !presence.has("nf_tables") => Tracking::No,
+        Modules::Unknown => Tracking::Unknown,
+        _ => nf_tables(kernel),
+    };
+    match (native, legacy) {
+        (Tracking::Yes, _) => Tracking::Yes,
+        (Tracking::No, Tracking::No) => Tracking::No,
+        _ => Tracking::Unknown,
     }
 }
 
-/// Legacy iptables tables of this namespace: rules with matches need its own tool to read, so any table counts.
-fn legacy_nat(kernel: &mut dyn Kernel) -> bool {
-    ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"]
-        .iter()
-        .any(|path| text(kernel, path).is_some_and(|names| !names.trim().is_empty()))
+fn nf_tables(kernel: &mut dyn Kernel) -> Tracking {
+    let rules = any_message(kernel, nf_tables::encode_rules(), |message| {
+        nf_tables::is_rule(message.kind).then(|| nf_tables::rule_tracks(message.payload))
+    });
+    match rules {
+        Tracking::No => any_message(kernel, nf_tables::encode_objects(), |message| {
+            nf_tables::is_object(message.kind).then(|| nf_tables::object_tracks(message.payload))
+        }),
+        known => known,
+    }
+}
+
+fn any_message(
+    kernel: &mut dyn Kernel,
+    request: Vec<u8>,
+    tracks: impl Fn(&Message<'_>) -> Option<Result<bool, Malformed>> + Sync,
+) -> Tracking {
+    let (mut found, mut unread) = (false, false);
+    let asked = ask(
+        kernel,
+        Channel::Netfilter,
+        request,
+        Vec::new(),
+        true,
+        &mut |message| {
+            match tracks(message) {
+                Some(Ok(yes)) => found |= yes,
+                Some(Err(_)) => unread = true,
+                None => {}
+            }
+            ControlFlow::Continue(())
+        },
+    );
+    match asked {
+        _ if found => Tracking::Yes,
+        Ok(()) if !unread => Tracking::No,
+        // nfnetlink knows no such subsystem, or, up to 4.9, no objects: then there are none.
+        Err(Refusal::Refused(Errno::EINVAL)) => Tracking::No,
+        _ => Tracking::Unknown,
+    }
+}
+
+/// Legacy iptables: a table may or may not hold a rule that tracks, which only its own tool can read.
+fn legacy_tables(kernel: &mut dyn Kernel) -> Tracking {
+    for path in ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"] {
+        match kernel.read_file(path) {
+            Ok(names) if names.trim_ascii().is_empty() => {}
+            // Not loaded.
+            Err(Errno::ENOENT) => {}
+            _ => return Tracking::Unknown,
+        }
+    }
+    Tracking::No
 }
 
 /// A small file as text; `None` where it cannot be read.

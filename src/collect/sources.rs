@@ -42,6 +42,9 @@ const SETTINGS: [&str; 25] = [
     "net.netfilter.nf_conntrack_expect_max",
 ];
 
+/// Readings of an address list that keeps changing.
+const ADDRESS_TRIES: usize = 3;
+
 /// What a command wants to know beside sizes, timeouts and settings.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Needs {
@@ -188,7 +191,8 @@ fn limits(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> 
     out.host_entries =
         text(kernel, "/proc/slabinfo").and_then(|slabs| procfs::slab_objects(&slabs, "nf_conntrack"));
     if presence.conntrack && presence.net_admin {
-        let asked = ask(
+        // The sysctls have said it all: no gap where this is refused.
+        let _ = ask(
             kernel,
             Channel::Netfilter,
             ctnetlink_stats::encode_stats(),
@@ -204,10 +208,14 @@ fn limits(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> 
                 ControlFlow::Break(())
             },
         );
-        if let Err(refusal) = asked
-            && out.count.is_none()
-        {
-            gaps.push(Gap::new("count", refusal.reason(), ADMIN_REMEDY));
+    }
+    for (name, value) in [("count", out.count), ("max", out.max), ("buckets", out.buckets)] {
+        if presence.conntrack && value.is_none() {
+            gaps.push(Gap::new(
+                format!("nf_conntrack_{name}"),
+                "it could not be read",
+                "run on the host itself, as root",
+            ));
         }
     }
     out
@@ -221,7 +229,7 @@ fn stats(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> O
         return None;
     }
     if presence.net_admin {
-        let mut sum = ConntrackStats::default();
+        let (mut sum, mut malformed) = (ConntrackStats::default(), false);
         let request = ctnetlink_stats::encode_stats_cpu();
         let asked = ask(
             kernel,
@@ -230,15 +238,17 @@ fn stats(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> O
             Vec::new(),
             true,
             &mut |message| {
-                if ctnetlink_stats::is_stats_cpu(message.kind)
-                    && let Ok(one) = ctnetlink_stats::decode_stats_cpu(message.payload)
-                {
-                    sum = summed(&sum, &one);
+                if ctnetlink_stats::is_stats_cpu(message.kind) {
+                    match ctnetlink_stats::decode_stats_cpu(message.payload) {
+                        Ok(one) => sum = summed(&sum, &one),
+                        Err(_) => malformed = true,
+                    }
                 }
                 ControlFlow::Continue(())
             },
         );
-        if asked.is_ok() && sum.cpus > 0 {
+        // A sum that lacks a CPU would be a wrong difference later.
+        if asked.is_ok() && !malformed && sum.cpus > 0 {
             return Some(sum);
         }
     }
@@ -293,8 +303,19 @@ fn net_counters(kernel: &mut dyn Kernel, gaps: &mut Vec<Gap>) -> Option<NetCount
     (!out.0.is_empty()).then_some(out)
 }
 
+/// An address that is added or removed meanwhile makes the kernel say so, and the list is read again.
 fn addresses(kernel: &mut dyn Kernel) -> Result<Vec<IpAddr>, Refusal> {
-    let mut found = Vec::new();
+    for _ in 0..ADDRESS_TRIES {
+        match addresses_once(kernel) {
+            Err(Refusal::Interrupted) => {}
+            other => return other,
+        }
+    }
+    Err(Refusal::Interrupted)
+}
+
+fn addresses_once(kernel: &mut dyn Kernel) -> Result<Vec<IpAddr>, Refusal> {
+    let (mut found, mut malformed) = (Vec::new(), false);
     ask(
         kernel,
         Channel::Route,
@@ -302,14 +323,18 @@ fn addresses(kernel: &mut dyn Kernel) -> Result<Vec<IpAddr>, Refusal> {
         Vec::new(),
         true,
         &mut |message| {
-            if route::is_address(message.kind)
-                && let Ok(Some(address)) = route::decode_address(message.payload)
-            {
-                found.push(address);
+            if route::is_address(message.kind) {
+                match route::decode_address(message.payload) {
+                    Ok(address) => found.extend(address),
+                    Err(_) => malformed = true,
+                }
             }
             ControlFlow::Continue(())
         },
     )?;
+    if malformed {
+        return Err(Refusal::Malformed);
+    }
     found.sort();
     found.dedup();
     Ok(found)

@@ -34,13 +34,9 @@ pub fn conntrack(earlier: Option<&ConntrackStats>, later: &ConntrackStats) -> BT
     out
 }
 
-/// Each CPU's counter is a u32, so a sum that fell has wrapped once.
+/// Each CPU's counter is a u32 that wraps by itself, so sums over CPUs are alike modulo 2^32, however many wrapped.
 fn since(then: u64, now: u64) -> u64 {
-    if now >= then {
-        now - then
-    } else {
-        (now + (1 << 32)).saturating_sub(then)
-    }
+    u64::from(now.wrapping_sub(then) as u32)
 }
 
 /// Only names that both readings have. Gauges (sockstat, CurrEstab) are left as they are now.
@@ -81,6 +77,15 @@ mod tests {
         assert_eq!(got.get("found"), None);
         assert_eq!(got.get("early_drop"), None);
         assert_eq!(conntrack(None, &now).get("found"), Some(&9));
+    }
+
+    #[test]
+    fn several_cpus_may_wrap_in_one_window() {
+        let max = u64::from(u32::MAX);
+        // Two CPUs at the top, then both at 1.
+        assert_eq!(since(2 * max, 2), 4);
+        assert_eq!(since(2 * max, max + 1), 2);
+        assert_eq!(since(7, 7), 0);
     }
 
     #[test]

@@ -128,6 +128,7 @@ impl Status {
     pub const SRC_NAT: u32 = 1 << 4;
     pub const DST_NAT: u32 = 1 << 5;
     pub const DYING: u32 = 1 << 9;
+    pub const FIXED_TIMEOUT: u32 = 1 << 10;
     pub const OFFLOAD: u32 = 1 << 14;
     pub const HW_OFFLOAD: u32 = 1 << 15;
 

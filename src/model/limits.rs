@@ -1,6 +1,6 @@
 //! Sizes and timeout policy of one namespace's table.
 
-use super::{Flow, TcpState, proto};
+use super::{Flow, Status, TcpState, proto};
 
 /// How large the table is and may become.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,8 +36,12 @@ impl Timeouts {
         self.tcp[state as usize]
     }
 
-    /// The policy that a flow of this protocol and state got when it was last refreshed.
+    /// The policy that a flow of this protocol and state got when it was last refreshed. None of these holds for one
+    /// that a flowtable keeps, or whose timeout a program fixed.
     pub fn of(&self, flow: &Flow) -> Option<u32> {
+        if flow.status.0 & (Status::OFFLOAD | Status::FIXED_TIMEOUT) != 0 {
+            return None;
+        }
         let replied = flow.status.seen_reply();
         match flow.proto {
             proto::TCP => flow.tcp_state.and_then(|state| self.of_tcp(state)),
@@ -50,5 +54,30 @@ impl Timeouts {
             proto::SCTP | 33 => None,
             _ => self.generic,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_policy_holds_for_offloaded_and_fixed_entries() {
+        let timeouts = Timeouts {
+            udp: Some(30),
+            udp_stream: Some(120),
+            ..Timeouts::default()
+        };
+        let mut flow = Flow {
+            proto: proto::UDP,
+            ..Flow::default()
+        };
+        assert_eq!(timeouts.of(&flow), Some(30));
+        flow.status = Status(Status::SEEN_REPLY | Status::ASSURED);
+        assert_eq!(timeouts.of(&flow), Some(120));
+        flow.status.0 |= Status::OFFLOAD;
+        assert_eq!(timeouts.of(&flow), None);
+        flow.status = Status(Status::FIXED_TIMEOUT);
+        assert_eq!(timeouts.of(&flow), None);
     }
 }

@@ -1,20 +1,26 @@
 //! ctnetlink: dump requests with the filters that kernels know, and entries, decoded in one pass without allocation.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
-use netlink_packet_core::{DefaultNla, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
+use netlink_packet_core::{
+    DefaultNla, NLA_F_NESTED, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, Nla,
+};
 use netlink_packet_netfilter::conntrack::{
-    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Status as NlStatus, Tuple as NlTuple,
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple as NlTuple,
 };
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage};
 
+use super::ct_tuple::tuple;
 use super::netlink::attributes;
 use super::{Malformed, be16, be32, be64};
-use crate::model::{Flow, Status, TcpState, Tuple, proto};
+use crate::model::{Flow, Status, TcpState, proto};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW`
 const CT_NEW: u16 = 1 << 8;
+/// IPCTNL_MSG_CT_GET
+const CT_GET: u8 = 1;
 const NFGENMSG: usize = 4;
+const AF_INET: u8 = 2;
 
 // enum ctattr_type, include/uapi/linux/netfilter/nfnetlink_conntrack.h
 const CTA_TUPLE_ORIG: u16 = 1;
@@ -37,7 +43,7 @@ const CTA_STATUS_MASK: u16 = 26;
 pub struct DumpFilter {
     /// 0 = both, `AF_INET` 2, `AF_INET6` 10.
     pub family: u8,
-    /// (value, mask); since 5.15.
+    /// (value, mask); since 5.15. Bits of the value outside the mask do not count.
     pub status: Option<(u32, u32)>,
     /// (value, mask)
     pub mark: Option<(u32, u32)>,
@@ -57,6 +63,21 @@ impl DumpFilter {
         *self == DumpFilter::default()
     }
 
+    /// Without what the kernel would refuse: tuple fields need a family, addresses that of IPv4, ports the protocol.
+    fn askable(&self) -> DumpFilter {
+        let mut out = self.clone();
+        if out.family != AF_INET {
+            (out.src, out.dst) = (None, None);
+        }
+        if out.family == 0 {
+            out.proto = None;
+        }
+        if out.proto.is_none() {
+            (out.sport, out.dport) = (None, None);
+        }
+        out
+    }
+
     fn has_tuple(&self) -> bool {
         self.src.is_some()
             || self.dst.is_some()
@@ -66,27 +87,37 @@ impl DumpFilter {
     }
 }
 
-/// A request to dump the table. Tuple fields need a family; ports need the protocol.
+/// A request to dump the table, filtered as far as the kernel can be asked to.
 pub fn encode_dump(filter: &DumpFilter) -> Vec<u8> {
+    let filter = &filter.askable();
     let mut wanted = Vec::new();
-    if let Some((value, mask)) = filter.status {
-        wanted.push(ConntrackAttribute::CtaStatus(NlStatus::from_bits_retain(value)));
-        wanted.push(other(CTA_STATUS_MASK, &mask.to_be_bytes()));
+    let mut want = |kind: u16, value: &[u8]| wanted.push(DefaultNla::new(kind, value.to_vec()));
+    // The kernel compares `entry & mask` with the whole value, and rejects a status without a mask.
+    if let Some((value, mask)) = filter.status.filter(|(_, mask)| *mask != 0) {
+        want(CTA_STATUS, &(value & mask).to_be_bytes());
+        want(CTA_STATUS_MASK, &mask.to_be_bytes());
     }
     if let Some((value, mask)) = filter.mark {
-        wanted.push(ConntrackAttribute::CtaMark(value));
-        wanted.push(other(CTA_MARK_MASK, &mask.to_be_bytes()));
+        want(CTA_MARK, &(value & mask).to_be_bytes());
+        want(CTA_MARK_MASK, &mask.to_be_bytes());
     }
     if let Some(zone) = filter.zone {
-        wanted.push(other(CTA_ZONE, &zone.to_be_bytes()));
+        want(CTA_ZONE, &zone.to_be_bytes());
     }
     if filter.has_tuple() {
-        wanted.push(orig_tuple(filter));
-        wanted.push(other(CTA_FILTER, &filter_flags(filter)));
+        let tuple = ConntrackAttribute::CtaTupleOrig(orig_tuple(filter));
+        let mut value = vec![0; tuple.value_len()];
+        tuple.emit_value(&mut value);
+        want(CTA_TUPLE_ORIG | NLA_F_NESTED, &value);
+        // The kernel refuses it without the flag, and ConntrackAttribute::Other would drop that.
+        want(CTA_FILTER | NLA_F_NESTED, &filter_flags(filter));
     }
     let header = NetfilterHeader::new(filter.family.into(), 0, 0);
-    let payload = NetfilterMessage::new(header, ConntrackMessage::Get(wanted));
-    serialized(payload, NLM_F_REQUEST | NLM_F_DUMP)
+    let message = ConntrackMessage::Other {
+        message_type: CT_GET,
+        attributes: wanted,
+    };
+    serialized(NetfilterMessage::new(header, message), NLM_F_REQUEST | NLM_F_DUMP)
 }
 
 /// A complete request with sequence 1.
@@ -101,11 +132,7 @@ pub(super) fn serialized(payload: NetfilterMessage, flags: u16) -> Vec<u8> {
     out
 }
 
-fn other(kind: u16, value: &[u8]) -> ConntrackAttribute {
-    ConntrackAttribute::Other(DefaultNla::new(kind, value.to_vec()))
-}
-
-fn orig_tuple(filter: &DumpFilter) -> ConntrackAttribute {
+fn orig_tuple(filter: &DumpFilter) -> Vec<NlTuple> {
     let mut ip = Vec::new();
     if let Some(src) = filter.src {
         ip.push(IPTuple::SourceAddress(src.into()));
@@ -130,7 +157,7 @@ fn orig_tuple(filter: &DumpFilter) -> ConntrackAttribute {
     if !ports.is_empty() {
         parts.push(NlTuple::Proto(ports));
     }
-    ConntrackAttribute::CtaTupleOrig(parts)
+    parts
 }
 
 /// CTA_FILTER { CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS }, bits of net/netfilter/nf_internals.h.
@@ -159,20 +186,32 @@ pub fn is_flow(kind: u16) -> bool {
     kind == CT_NEW
 }
 
+/// Whether the protocol has ports that a filter may name.
+pub fn has_ports(number: u8) -> bool {
+    matches!(number, proto::TCP | proto::UDP | proto::SCTP | 33 | 136)
+}
+
 /// Decodes the payload of an entry's message: nfgenmsg and attributes.
 pub fn decode_flow(payload: &[u8]) -> Result<Flow, Malformed> {
-    let body = payload.get(NFGENMSG..).ok_or(Malformed("nfgenmsg is cut"))?;
     let mut flow = Flow::default();
+    fill_flow(payload, &mut flow)?;
+    Ok(flow)
+}
+
+/// The same, in place: where it fails, `flow` holds nothing of use. A dump's loop need not copy each entry about.
+pub fn fill_flow(payload: &[u8], flow: &mut Flow) -> Result<(), Malformed> {
+    let body = payload.get(NFGENMSG..).ok_or(Malformed("nfgenmsg is cut"))?;
+    *flow = Flow::default();
     let (mut orig, mut reply) = (false, false);
     for attribute in attributes(body) {
         let (kind, value) = attribute?;
         match kind {
             CTA_TUPLE_ORIG => {
-                flow.proto = tuple(value, &mut flow.orig)?;
+                flow.proto = tuple(value, &mut flow.orig, &mut flow.zone)?;
                 orig = true;
             }
             CTA_TUPLE_REPLY => {
-                tuple(value, &mut flow.reply)?;
+                tuple(value, &mut flow.reply, &mut flow.zone)?;
                 reply = true;
             }
             CTA_STATUS => flow.status = Status(number(value, "CTA_STATUS is short")?),
@@ -181,8 +220,8 @@ pub fn decode_flow(payload: &[u8]) -> Result<Flow, Malformed> {
             CTA_MARK => flow.mark = Some(number(value, "CTA_MARK is short")?),
             CTA_ID => flow.id = Some(number(value, "CTA_ID is short")?),
             CTA_ZONE => flow.zone = Some(be16(value, 0).ok_or(Malformed("CTA_ZONE is short"))?),
-            CTA_COUNTERS_ORIG => counters(value, &mut flow, 0)?,
-            CTA_COUNTERS_REPLY => counters(value, &mut flow, 1)?,
+            CTA_COUNTERS_ORIG => counters(value, flow, 0)?,
+            CTA_COUNTERS_REPLY => counters(value, flow, 1)?,
             CTA_TIMESTAMP => flow.start_ns = start(value)?,
             _ => {}
         }
@@ -190,70 +229,11 @@ pub fn decode_flow(payload: &[u8]) -> Result<Flow, Malformed> {
     if !orig || !reply {
         return Err(Malformed("an entry without its tuples"));
     }
-    Ok(flow)
+    Ok(())
 }
 
 fn number(value: &[u8], short: &'static str) -> Result<u32, Malformed> {
     be32(value, 0).ok_or(Malformed(short))
-}
-
-/// Fills `out` and gives the protocol number.
-fn tuple(bytes: &[u8], out: &mut Tuple) -> Result<u8, Malformed> {
-    let mut number = 0;
-    for attribute in attributes(bytes) {
-        let (kind, value) = attribute?;
-        match kind {
-            1 => addresses(value, out)?,
-            2 => number = ports(value, out)?,
-            _ => {}
-        }
-    }
-    Ok(number)
-}
-
-fn addresses(bytes: &[u8], out: &mut Tuple) -> Result<(), Malformed> {
-    for attribute in attributes(bytes) {
-        let (kind, value) = attribute?;
-        // CTA_IP_V4_SRC, V4_DST, V6_SRC, V6_DST
-        match kind {
-            1 | 3 => out.src = address(value)?,
-            2 | 4 => out.dst = address(value)?,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn address(value: &[u8]) -> Result<IpAddr, Malformed> {
-    if let Ok(four) = <[u8; 4]>::try_from(value) {
-        return Ok(Ipv4Addr::from(four).into());
-    }
-    let sixteen = <[u8; 16]>::try_from(value).map_err(|_| Malformed("an address of no known length"))?;
-    Ok(Ipv6Addr::from(sixteen).into())
-}
-
-fn ports(bytes: &[u8], out: &mut Tuple) -> Result<u8, Malformed> {
-    let mut number = 0;
-    for attribute in attributes(bytes) {
-        let (kind, value) = attribute?;
-        let byte = || {
-            value
-                .first()
-                .copied()
-                .ok_or(Malformed("a protocol field is short"))
-        };
-        let port = || be16(value, 0).ok_or(Malformed("a port is short"));
-        // CTA_PROTO_NUM, SRC_PORT, DST_PORT, ICMP_ID/TYPE/CODE, ICMPV6_ID/TYPE/CODE
-        match kind {
-            1 => number = byte()?,
-            2 | 4 | 7 => out.sport = port()?,
-            3 => out.dport = port()?,
-            5 | 8 => out.dport = out.dport & 0x00ff | u16::from(byte()?) << 8,
-            6 | 9 => out.dport = out.dport & 0xff00 | u16::from(byte()?),
-            _ => {}
-        }
-    }
-    Ok(number)
 }
 
 fn tcp_state(bytes: &[u8]) -> Result<Option<TcpState>, Malformed> {
@@ -289,18 +269,12 @@ fn counters(bytes: &[u8], flow: &mut Flow, direction: usize) -> Result<(), Malfo
 }
 
 fn start(bytes: &[u8]) -> Result<Option<u64>, Malformed> {
+    let mut found = None;
     for attribute in attributes(bytes) {
         let (kind, value) = attribute?;
         if kind == 1 {
-            return be64(value, 0)
-                .map(Some)
-                .ok_or(Malformed("CTA_TIMESTAMP_START is short"));
+            found = Some(be64(value, 0).ok_or(Malformed("CTA_TIMESTAMP_START is short"))?);
         }
     }
-    Ok(None)
-}
-
-/// Whether the protocol has ports that a filter may name.
-pub fn has_ports(number: u8) -> bool {
-    matches!(number, proto::TCP | proto::UDP | proto::SCTP | 33 | 136)
+    Ok(found)
 }

@@ -1,5 +1,6 @@
 //! Bytes and text to nouns and back. Total: any input gives a value or an error.
 
+mod ct_tuple;
 pub mod ctnetlink;
 pub mod ctnetlink_stats;
 pub mod cttimeout;
@@ -8,6 +9,7 @@ pub mod netlink;
 pub mod nf_tables;
 pub mod packet;
 pub mod paste;
+pub mod proc_tcp;
 pub mod procfs;
 pub mod route;
 

@@ -1,6 +1,6 @@
 //! Netlink framing: messages of a datagram, attributes of a payload, and how an answer ends.
 
-use netlink_packet_core::{NLMSG_DONE, NLMSG_ERROR};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR};
 
 use super::{Malformed, ne16, ne32};
 
@@ -16,6 +16,14 @@ pub struct Message<'a> {
     pub seq: u32,
     pub port: u32,
     pub payload: &'a [u8],
+}
+
+impl Message<'_> {
+    /// What is dumped changed meanwhile: something may be missing (nl_dump_check_consistent). ctnetlink and inet_diag
+    /// never say so, rtnetlink and nf_tables do.
+    pub fn interrupted(&self) -> bool {
+        self.flags & NLM_F_DUMP_INTR != 0
+    }
 }
 
 /// The messages of one datagram; stops after the first malformed one.
@@ -71,14 +79,15 @@ impl<'a> Iterator for Attributes<'a> {
             return None;
         }
         let rest = std::mem::take(&mut self.rest);
-        let (Some(length), Some(kind)) = (ne16(rest, 0).map(usize::from), ne16(rest, 2)) else {
+        let Some(&[l0, l1, k0, k1]) = rest.first_chunk() else {
             return Some(Err(Malformed("an attribute header is cut")));
         };
-        if length < ATTRIBUTE_HEADER || length > rest.len() {
+        let length = usize::from(u16::from_ne_bytes([l0, l1]));
+        let Some(value) = rest.get(ATTRIBUTE_HEADER..length) else {
             return Some(Err(Malformed("an attribute is longer than what holds it")));
-        }
+        };
         self.rest = rest.get(align(length)..).unwrap_or(&[]);
-        Some(Ok((kind & TYPE_MASK, &rest[ATTRIBUTE_HEADER..length])))
+        Some(Ok((u16::from_ne_bytes([k0, k1]) & TYPE_MASK, value)))
     }
 }
 
@@ -93,15 +102,19 @@ pub enum Ending {
     Acked,
     /// A positive error number.
     Refused(i32),
+    /// An error without its number: neither yes nor no.
+    Cut,
 }
 
 pub fn ending(message: &Message<'_>) -> Option<Ending> {
-    let code = ne32(message.payload, 0).map_or(0, |n| n as i32);
-    match message.kind {
-        NLMSG_DONE if code < 0 => Some(Ending::Refused(code.saturating_neg())),
-        NLMSG_DONE => Some(Ending::Done),
-        NLMSG_ERROR if code == 0 => Some(Ending::Acked),
-        NLMSG_ERROR => Some(Ending::Refused(code.saturating_neg())),
+    let code = ne32(message.payload, 0).map(|n| n as i32);
+    let refused = |code: i32| Some(Ending::Refused(code.saturating_abs()));
+    match (message.kind, code) {
+        (NLMSG_DONE, Some(code)) if code < 0 => refused(code),
+        (NLMSG_DONE, _) => Some(Ending::Done),
+        (NLMSG_ERROR, None) => Some(Ending::Cut),
+        (NLMSG_ERROR, Some(0)) => Some(Ending::Acked),
+        (NLMSG_ERROR, Some(code)) => refused(code),
         _ => None,
     }
 }
@@ -148,5 +161,15 @@ mod tests {
         let datagram = frame(NLMSG_ERROR, 0, &(-1i32).to_ne_bytes());
         let message = messages(&datagram).next().unwrap().unwrap();
         assert_eq!(ending(&message), Some(Ending::Refused(1)));
+    }
+
+    #[test]
+    fn an_error_without_its_number_is_no_acknowledgement() {
+        let datagram = frame(NLMSG_ERROR, 0, &[]);
+        let message = messages(&datagram).next().unwrap().unwrap();
+        assert_eq!(ending(&message), Some(Ending::Cut));
+        let datagram = frame(NLMSG_ERROR, 0, &i32::MIN.to_ne_bytes());
+        let message = messages(&datagram).next().unwrap().unwrap();
+        assert_eq!(ending(&message), Some(Ending::Refused(i32::MAX)));
     }
 }

@@ -1,9 +1,9 @@
 //! Text of /proc, and the like text that `conntrack -L` prints. By header name, never by column position.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::Malformed;
-use crate::model::{ConntrackStats, Flow, NetCounters, Socket, SocketState, Status, TcpState, Tuple, proto};
+use crate::model::{ConntrackStats, Flow, NetCounters, Status, TcpState, Tuple, proto};
 
 /// /proc/net/stat/nf_conntrack: (entries of the namespace, counters summed over CPUs). Hexadecimal; the first line
 /// names the columns. `entries` repeats on every row.
@@ -31,6 +31,9 @@ pub fn nf_conntrack_stat(text: &str) -> Result<(Option<u64>, ConntrackStats), Ma
                 name => add(&mut stats, name, value),
             }
         }
+    }
+    if stats.cpus == 0 {
+        return Err(Malformed("no row of /proc/net/stat/nf_conntrack"));
     }
     Ok((entries, stats))
 }
@@ -146,24 +149,39 @@ pub fn flow_line(line: &str) -> Result<Flow, Malformed> {
         flow.timeout_secs = Some(timeout);
         words.next();
     }
-    let mut tuples = 0;
+    let mut met = Met::default();
     for word in words {
         match word.split_once('=') {
-            Some(("src", value)) => {
-                tuples += 1;
-                direction(&mut flow, tuples)?.src = address(value)?;
-            }
-            Some((key, value)) => field(&mut flow, tuples, key, value)?,
+            Some((key, value)) => field(&mut flow, &mut met, key, value)?,
             None => flag(&mut flow, word),
         }
     }
-    if tuples < 2 {
+    if met
+        != (Met {
+            src: 2,
+            dst: 2,
+            ..met
+        })
+    {
         return Err(Malformed("a line without both tuples"));
+    }
+    for tuple in [flow.orig, flow.reply] {
+        if tuple.src.is_ipv4() != tuple.dst.is_ipv4() {
+            return Err(Malformed("a tuple of two families"));
+        }
     }
     if number == proto::TCP && flow.tcp_state.is_none() && !flow.status.has(Status::OFFLOAD) {
         return Err(Malformed("a TCP line without a state"));
     }
     Ok(flow)
+}
+
+/// How often a field stood in the line so far: a tuple begins with its `src`.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Met {
+    src: usize,
+    dst: usize,
+    icmp_ids: usize,
 }
 
 fn direction(flow: &mut Flow, tuples: usize) -> Result<&mut Tuple, Malformed> {
@@ -187,7 +205,8 @@ fn flag(flow: &mut Flow, word: &str) {
     }
 }
 
-fn field(flow: &mut Flow, tuples: usize, key: &str, value: &str) -> Result<(), Malformed> {
+fn field(flow: &mut Flow, met: &mut Met, key: &str, value: &str) -> Result<(), Malformed> {
+    let tuples = met.src;
     let port = || value.parse::<u16>().map_err(|_| Malformed("a port is no number"));
     let byte = || {
         value
@@ -201,20 +220,29 @@ fn field(flow: &mut Flow, tuples: usize, key: &str, value: &str) -> Result<(), M
             .map_err(|_| Malformed("a counter is no number"))
     };
     match key {
-        "dst" => direction(flow, tuples)?.dst = address(value)?,
+        "src" => {
+            met.src += 1;
+            direction(flow, met.src)?.src = address(value)?;
+        }
+        "dst" => {
+            met.dst += 1;
+            direction(flow, tuples)?.dst = address(value)?;
+        }
         "sport" => direction(flow, tuples)?.sport = port()?,
         "dport" => direction(flow, tuples)?.dport = port()?,
         "type" => direction(flow, tuples)?.dport |= byte()? << 8,
         "code" => direction(flow, tuples)?.dport |= byte()?,
-        // ICMP's id stands inside a tuple; an entry's id (conntrack -o id) after both.
-        "id" if matches!(flow.proto, proto::ICMP | proto::ICMPV6) && direction(flow, tuples)?.sport == 0 => {
+        // ICMP's id stands once inside each tuple; an entry's id (conntrack -o id) after both.
+        "id" if matches!(flow.proto, proto::ICMP | proto::ICMPV6) && met.icmp_ids < tuples => {
+            met.icmp_ids = tuples;
             direction(flow, tuples)?.sport = port()?
         }
         "id" => flow.id = value.parse().ok(),
         "packets" => flow.packets.get_or_insert([0; 2])[tuples.saturating_sub(1).min(1)] = count()?,
         "bytes" => flow.bytes.get_or_insert([0; 2])[tuples.saturating_sub(1).min(1)] = count()?,
         "mark" => flow.mark = value.parse().ok(),
-        "zone" => flow.zone = value.parse().ok(),
+        // A zone may hold for one direction only.
+        "zone" | "zone-orig" | "zone-reply" => flow.zone = value.parse().ok(),
         _ => {}
     }
     Ok(())
@@ -222,68 +250,6 @@ fn field(flow: &mut Flow, tuples: usize, key: &str, value: &str) -> Result<(), M
 
 fn address(value: &str) -> Result<IpAddr, Malformed> {
     value.parse().map_err(|_| Malformed("an address that is none"))
-}
-
-/// One line of /proc/net/tcp or tcp6; `None` for the header.
-pub fn socket_line(line: &str) -> Result<Option<Socket>, Malformed> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    if words.first() == Some(&"sl") {
-        return Ok(None);
-    }
-    if words.len() < 10 {
-        return Err(Malformed("a socket's line is cut"));
-    }
-    let hex = |text: &str| u32::from_str_radix(text, 16).map_err(|_| Malformed("a field is not hexadecimal"));
-    let (src, sport) = hex_endpoint(words[1])?;
-    let (dst, dport) = hex_endpoint(words[2])?;
-    let state = u8::try_from(hex(words[3])?)
-        .ok()
-        .and_then(SocketState::from_number);
-    let (send, recv) = words[4]
-        .split_once(':')
-        .ok_or(Malformed("a socket's queues are cut"))?;
-    let timer = words[5]
-        .split_once(':')
-        .ok_or(Malformed("a socket's timer is cut"))?;
-    Ok(Some(Socket {
-        state: state.ok_or(Malformed("an unknown socket state"))?,
-        tuple: Tuple {
-            src,
-            dst,
-            sport,
-            dport,
-        },
-        uid: words[7].parse().map_err(|_| Malformed("a uid is no number"))?,
-        inode: words[9].parse().map_err(|_| Malformed("an inode is no number"))?,
-        recv_queue: hex(recv)?,
-        send_queue: hex(send)?,
-        // Clock ticks of 10 ms (USER_HZ).
-        timer_ms: if timer.0 == "00" {
-            None
-        } else {
-            hex(timer.1).ok().map(|t| t.saturating_mul(10))
-        },
-    }))
-}
-
-/// `0100007F:1F90`: each 32-bit word of the address in this machine's byte order.
-fn hex_endpoint(text: &str) -> Result<(IpAddr, u16), Malformed> {
-    let bad = Malformed("a socket's address is malformed");
-    let (address, port) = text.split_once(':').ok_or(bad)?;
-    let port = u16::from_str_radix(port, 16).map_err(|_| bad)?;
-    if !address.is_ascii() {
-        return Err(bad);
-    }
-    let mut bytes = Vec::with_capacity(16);
-    for at in (0..address.len()).step_by(8) {
-        let word = address.get(at..at + 8).ok_or(bad)?;
-        bytes.extend_from_slice(&u32::from_str_radix(word, 16).map_err(|_| bad)?.to_ne_bytes());
-    }
-    if let Ok(four) = <[u8; 4]>::try_from(bytes.as_slice()) {
-        return Ok((Ipv4Addr::from(four).into(), port));
-    }
-    let sixteen = <[u8; 16]>::try_from(bytes.as_slice()).map_err(|_| bad)?;
-    Ok((IpAddr::V6(Ipv6Addr::from(sixteen)).to_canonical(), port))
 }
 
 #[cfg(test)]
@@ -311,6 +277,10 @@ mod tests {
         );
         assert!(nf_conntrack_stat("nonsense").is_err());
         assert!(nf_conntrack_stat("entries found\n1 2 3\n").is_err());
+        assert!(nf_conntrack_stat("entries found\n").is_err());
+        // No kernel says so, but text may.
+        let huge = "entries found\n1 ffffffffffffffff\n1 ffffffffffffffff\n";
+        assert_eq!(nf_conntrack_stat(huge).unwrap().1.found, Some(u64::MAX));
     }
 
     #[test]
@@ -333,31 +303,26 @@ mod tests {
         let line = "icmp     1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=77 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 type=0 code=0 id=77 mark=0 use=1";
         assert_eq!(flow_line(line).unwrap().orig.dport, 8 << 8);
         assert_eq!(flow_line(line).unwrap().orig.sport, 77);
+        // An id of 0 is one, and the entry's own id does not fit into it.
+        let line = "icmp     1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=0 src=10.0.0.2 dst=10.0.0.1 type=0 code=0 id=0 mark=0 use=1 id=3735928559";
+        let flow = flow_line(line).unwrap();
+        assert_eq!(
+            (flow.orig.sport, flow.reply.sport, flow.id),
+            (0, 0, Some(3735928559))
+        );
+        let line = "udp      17 29 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 zone-orig=6 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1 mark=0 use=1";
+        assert_eq!(flow_line(line).unwrap().zone, Some(6));
         for bad in [
             "",
             "tcp 6",
             "udp 6 1 src=1.1.1.1",
             "tcp 6 1 SYN_SENT src=1.1.1.1 dst=x",
             "ipv4 2",
+            "udp 17 1 src=1.1.1.1 sport=1 dport=2 src=2.2.2.2 dst=1.1.1.1 sport=2 dport=1",
+            "udp 17 1 src=1.1.1.1 dst=::1 sport=1 dport=2 src=::1 dst=1.1.1.1 sport=2 dport=1",
         ] {
             assert!(flow_line(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn sockets_of_proc_net_tcp() {
-        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000005 00:00000000 00000000  1000        0 12345 1 0000 100 0 0 10 0";
-        let socket = socket_line(line).unwrap().unwrap();
-        assert_eq!(
-            (socket.state, socket.recv_queue, socket.uid, socket.inode),
-            (SocketState::Listen, 5, 1000, 12345)
-        );
-        if cfg!(target_endian = "little") {
-            assert_eq!(socket.tuple.src, "127.0.0.1".parse::<IpAddr>().unwrap());
-        }
-        assert_eq!(socket.tuple.sport, 8080);
-        assert_eq!(socket_line("  sl  local_address rem_address").unwrap(), None);
-        assert!(socket_line("   0: 0100007F:1F90").is_err());
     }
 
     #[test]

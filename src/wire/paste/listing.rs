@@ -7,7 +7,7 @@ use super::lines::Lines;
 use super::states::socket_state;
 use super::{Unread, unread};
 use crate::model::{Process, Socket, SocketState, Tuple};
-use crate::wire::procfs;
+use crate::wire::proc_tcp;
 
 /// TCP sockets in one listing.
 const MAX_SOCKETS: usize = 1_000_000;
@@ -168,7 +168,7 @@ impl Reader {
     fn line(&mut self, number: usize, line: &str, tool: Tool) -> Result<(), Unread> {
         let words: Vec<&str> = line.split_whitespace().collect();
         if tool == Tool::Proc {
-            let socket = procfs::socket_line(line).map_err(|malformed| unread(number, malformed.0))?;
+            let socket = proc_tcp::socket_line(line).map_err(|malformed| unread(number, malformed.0))?;
             return match socket {
                 Some(socket) => self.push(number, socket, Some(true)),
                 None => Ok(()),

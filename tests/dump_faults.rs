@@ -1,0 +1,212 @@
+//! A table that breaks off, is cut, repeats itself or changes under the pass: gaps and true rows, never made-up ones.
+
+mod fake;
+
+use std::ops::ControlFlow;
+
+use ctlens::collect::{self, How, Plan};
+use ctlens::kernel::Errno;
+use ctlens::model::{Flow, Gap, Limits, TableLook};
+
+use fake::{DUMP_INTR, Datagram, Fake, MULTI, attribute, done, entries, message, refused};
+
+fn plan(how: How) -> Plan {
+    Plan {
+        how,
+        why: String::new(),
+        worst_fill_ms: 0.0,
+        expected: None,
+    }
+}
+
+fn limits(count: u64) -> Limits {
+    Limits {
+        count: Some(count),
+        ..Limits::default()
+    }
+}
+
+type Passed = Result<(TableLook, Option<Gap>), Gap>;
+
+/// One pass over a table that answers so; also what was handed on.
+fn pass(how: How, limits: &Limits, datagrams: Vec<Datagram>) -> (Passed, Vec<Flow>) {
+    let mut kernel = Fake::new(move |_, _: &[u8]| datagrams.clone());
+    let mut flows = Vec::new();
+    let passed = collect::pass(&mut kernel, &plan(how), limits, &mut |flow| {
+        flows.push(*flow);
+        ControlFlow::Continue(())
+    });
+    (passed, flows)
+}
+
+fn ports(flows: &[Flow]) -> Vec<u16> {
+    flows.iter().map(|flow| flow.orig.sport).collect()
+}
+
+#[test]
+fn a_dump_that_breaks_off_is_not_taken_for_the_whole() {
+    for errno in [Errno::ETIMEDOUT, Errno::ENOBUFS, Errno::TRUNCATED] {
+        let (passed, flows) = pass(How::Full, &limits(4), vec![Ok(entries([1, 2])), Err(errno)]);
+        let gap = passed.unwrap_err();
+        assert_eq!(
+            (gap.source.as_str(), gap.reason),
+            ("ctnetlink", errno.to_string())
+        );
+        assert_eq!(ports(&flows), [1, 2]);
+    }
+    // No NLMSG_DONE, and nothing more comes.
+    let (passed, _) = pass(How::Full, &limits(4), vec![Ok(entries([1, 2]))]);
+    assert!(passed.is_err());
+    // The kernel gives up in the middle.
+    let (passed, _) = pass(
+        How::Full,
+        &limits(4),
+        vec![Ok(entries([1, 2])), Ok(refused(Errno(12)))],
+    );
+    assert_eq!(passed.unwrap_err().reason, "error 12");
+}
+
+#[test]
+fn a_datagram_that_was_cut_gives_the_entries_before_the_cut_and_a_gap() {
+    let whole = entries([1, 2, 3]);
+    let one = whole.len() / 3;
+    for cut in [one + 1, one + 15, one + 40, 2 * one - 1] {
+        let (passed, flows) = pass(How::Full, &limits(3), vec![Ok(whole[..cut].to_vec()), Ok(done())]);
+        assert!(passed.unwrap_err().reason.contains("well-formed"), "{cut}");
+        assert_eq!(ports(&flows), [1], "{cut}");
+    }
+    // An end that is cut is no end, and an error without a number is no answer.
+    for bad in [done()[..12].to_vec(), message(fake::NLMSG_ERROR, 0, &[])] {
+        let (passed, _) = pass(How::Full, &limits(3), vec![Ok(entries([1])), Ok(bad)]);
+        assert!(passed.is_err());
+    }
+}
+
+#[test]
+fn entries_that_come_again_at_a_boundary_are_removed_and_counted() {
+    // The bucket of 3, 4, 5 begins anew: 5 did not fit, 9 was inserted at its head meanwhile.
+    let answer = vec![
+        Ok(entries([1, 2, 3, 4])),
+        Ok(entries([9, 3, 4, 5, 6])),
+        Ok(done()),
+    ];
+    let (passed, flows) = pass(How::Full, &limits(7), answer);
+    let (look, gap) = passed.unwrap();
+    assert_eq!(
+        (look.dumped, look.duplicates, look.malformed, gap),
+        (7, 2, 0, None)
+    );
+    assert_eq!(ports(&flows), [1, 2, 3, 4, 9, 5, 6]);
+}
+
+#[test]
+fn a_table_that_changes_under_the_dump_gives_each_entry_once() {
+    // A full chain of 80 comes again, its timeouts a second older, one entry gone and one new.
+    let first: Vec<u16> = (100..180).collect();
+    let older = |port: u16| {
+        message(
+            fake::CT_NEW,
+            MULTI,
+            &fake::syn_sent(port, 0xabcd_0000 | u32::from(port), 99),
+        )
+    };
+    let again: Vec<u8> = (101..181).flat_map(older).collect();
+    let (passed, flows) = pass(
+        How::Full,
+        &limits(81),
+        vec![Ok(entries(first)), Ok(again), Ok(done())],
+    );
+    let (look, _) = passed.unwrap();
+    assert_eq!((look.dumped, look.duplicates), (81, 79));
+    assert_eq!(ports(&flows), (100..181).collect::<Vec<u16>>());
+    // Entries of the same tuple in other zones or protocols, or recreated with another id, are entries of their own.
+    let mut zoned = fake::syn_sent(7, 1, 100);
+    zoned.extend(attribute(18, &5u16.to_be_bytes()));
+    let mut udp = fake::syn_sent(7, 1, 100);
+    let number = udp.windows(5).position(|w| w == [5, 0, 1, 0, 6]);
+    if let Some(at) = number {
+        udp[at + 4] = 17;
+    }
+    let other = [fake::syn_sent(7, 1, 100), zoned, udp, fake::syn_sent(7, 2, 100)];
+    let datagram: Vec<u8> = other
+        .iter()
+        .flat_map(|p| message(fake::CT_NEW, MULTI, p))
+        .collect();
+    let (passed, flows) = pass(How::Full, &limits(4), vec![Ok(datagram), Ok(done())]);
+    assert_eq!(passed.unwrap().0.duplicates, 0);
+    assert_eq!(flows.len(), 4);
+}
+
+#[test]
+fn a_dump_that_says_it_was_interrupted_is_used_and_says_so() {
+    let answer = vec![
+        Ok(entries([1, 2])),
+        Ok(message(fake::NLMSG_DONE, MULTI | DUMP_INTR, &[0; 4])),
+    ];
+    let (passed, flows) = pass(How::Full, &limits(2), answer);
+    let (look, gap) = passed.unwrap();
+    assert_eq!((look.dumped, flows.len()), (2, 2));
+    assert!(gap.unwrap().reason.contains("changed"));
+}
+
+#[test]
+fn entries_that_cannot_be_decoded_are_a_gap() {
+    let mut odd = fake::syn_sent(2, 2, 100);
+    let state = odd.len() - 4;
+    odd[state] = 77;
+    let datagram = [entries([1]), message(fake::CT_NEW, MULTI, &odd), entries([3])].concat();
+    let (passed, flows) = pass(How::Full, &limits(3), vec![Ok(datagram), Ok(done())]);
+    let (look, gap) = passed.unwrap();
+    assert_eq!((look.dumped, look.malformed, ports(&flows)), (2, 1, vec![1, 3]));
+    assert!(gap.unwrap().reason.contains("1 entries could not be decoded"));
+}
+
+#[test]
+fn a_sample_stops_in_time_and_says_of_what() {
+    let answer = || vec![Ok(entries(1..=50)), Ok(entries(51..=100)), Ok(done())];
+    let (passed, flows) = pass(How::Sample(60), &limits(100), answer());
+    let (look, _) = passed.unwrap();
+    assert_eq!((look.dumped, look.sampled_of, flows.len()), (60, Some(100), 60));
+    // The whole table was smaller than the sample.
+    let (passed, _) = pass(How::Sample(101), &limits(100), answer());
+    assert_eq!(passed.unwrap().0.sampled_of, None);
+    // A part of nobody knows what would pass for the whole.
+    let (passed, _) = pass(How::Sample(60), &Limits::default(), answer());
+    assert!(passed.unwrap_err().reason.contains("not known"));
+}
+
+#[test]
+fn lines_of_proc_that_are_none_are_counted_not_invented() {
+    let text = "ipv4     2 tcp      6 118 SYN_SENT src=10.0.0.1 dst=10.0.0.2 sport=1 dport=80 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 sport=80 dport=1 mark=0 zone=0 use=2\n\
+        ipv4     2 tcp      6 118 SYN_SENT src=10.0.0.1 dst=10.0.\n";
+    let mut kernel = Fake::new(|_, _: &[u8]| Vec::new()).file("/proc/net/nf_conntrack", text);
+    let mut flows = Vec::new();
+    let passed = collect::pass(&mut kernel, &plan(How::Procfs), &limits(2), &mut |flow| {
+        flows.push(*flow);
+        ControlFlow::Continue(())
+    });
+    let (look, gap) = passed.unwrap();
+    assert_eq!((look.dumped, look.malformed, ports(&flows)), (1, 1, vec![1]));
+    assert!(gap.is_some());
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_the_pass() {
+    for (how, proc) in [(How::Full, false), (How::Procfs, true)] {
+        let mut kernel = Fake::new(|_, _: &[u8]| vec![Ok(entries(1..=5)), Err(Errno::ETIMEDOUT)]).file(
+            "/proc/net/nf_conntrack",
+            "udp 17 9 src=1.1.1.1 dst=2.2.2.2 sport=1 dport=2 src=2.2.2.2 dst=1.1.1.1 sport=2 dport=1\nnonsense\n",
+        );
+        let mut met = 0;
+        let passed = collect::pass(&mut kernel, &plan(how), &limits(5), &mut |_| {
+            met += 1;
+            if proc || met == 3 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        let (look, gap) = passed.unwrap();
+        assert_eq!((look.dumped, gap), (met, None));
+    }
+}
