@@ -97,7 +97,7 @@ fn the_first_line_is_the_verdict() {
     let first = [
         "FIREWALL holds it: syn-sent-hold (CT001), confidence 0.99",
         "NONE: no bottleneck found, confidence 0.98",
-        "UNDECIDED: leans to syn-sent-hold (CT001), confidence 0.50",
+        "UNDECIDED: leans to listener-overflow (CT014), confidence 0.50",
         "FIREWALL is at fault: table-full (CT007), confidence 0.99",
         "FIREWALL holds it: syn-sent-hold (CT001), confidence 0.99",
         "UNDECIDED: leans to syn-sent-hold (CT001), confidence 0.50",
@@ -160,7 +160,7 @@ fn a_paste_names_dead_settings_gaps_and_what_would_settle_it() {
     assert_in_order(
         &text,
         &[
-            "\nThis would settle it\n  $ conntrack -L -p tcp > conntrack.txt\n    (and put it beside the other files)\n",
+            "\nThis would settle it\n  $ conntrack -L > conntrack.txt\n    (and put it beside the other files)\n",
             "\nSettings that do nothing, or harm\n  net.ipv4.ip_local_port_range = 1024 65536 (sysctl.conf): ",
             "\nCould not be seen\n  conntrack: no conntrack -L among the files\n  -> add: conntrack -L > conntrack.txt\n",
         ],
@@ -357,6 +357,7 @@ fn json_keeps_its_order_and_whole_figures() {
     let want = [
         "schema",
         "host",
+        "taken",
         "window_s",
         "table",
         "states",
