@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use ctlens::collect::{self, How, Plan};
 use ctlens::kernel::Errno;
 use ctlens::model::{Flow, Gap, Limits, TableLook};
+use ctlens::wire::ctnetlink::{DumpFilter, encode_dump};
 
 use fake::{DUMP_INTR, Datagram, Fake, MULTI, attribute, done, entries, message, refused};
 
@@ -208,5 +209,38 @@ fn a_reader_that_has_enough_ends_the_pass() {
         });
         let (look, gap) = passed.unwrap();
         assert_eq!((look.dumped, gap), (met, None));
+    }
+}
+
+#[test]
+fn a_filter_that_the_kernel_refuses_is_done_without() {
+    let wanted = DumpFilter {
+        zone: Some(5),
+        ..DumpFilter::default()
+    };
+    for (errno, asked) in [(Errno::EINVAL, 2), (Errno::EOPNOTSUPP, 2), (Errno::EPERM, 1)] {
+        let everything = encode_dump(&DumpFilter::default());
+        let mut kernel = Fake::new(move |_, request: &[u8]| {
+            if request == everything {
+                vec![Ok(entries([1, 2])), Ok(done())]
+            } else {
+                vec![Ok(refused(errno))]
+            }
+        });
+        let mut met = 0;
+        let passed = collect::pass(
+            &mut kernel,
+            &plan(How::Filtered(wanted.clone())),
+            &limits(2),
+            &mut |_| {
+                met += 1;
+                ControlFlow::Continue(())
+            },
+        );
+        assert_eq!(
+            (passed.is_ok(), met),
+            (asked == 2, if asked == 2 { 2 } else { 0 })
+        );
+        assert_eq!(kernel.requests.len(), asked);
     }
 }

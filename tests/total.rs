@@ -12,7 +12,8 @@ use ctlens::collect::{self, FlowFilter, How, Needs, Plan, Presence};
 use ctlens::kernel::{Channel, Errno};
 use ctlens::model::{Limits, SocketState, Timeouts};
 use ctlens::wire::{
-    ctnetlink, ctnetlink_stats, cttimeout, inet_diag, netlink, nf_tables, packet, proc_tcp, procfs, route,
+    ctnetlink, ctnetlink_stats, cttimeout, inet_diag, netlink, nf_tables, packet, paste, proc_tcp, procfs,
+    route,
 };
 
 use fake::{Fake, MULTI, done, message};
@@ -48,6 +49,10 @@ fn parse_all(text: &str) {
     let _ = procfs::group_counters(text);
     let _ = procfs::sockstat(text);
     let _ = procfs::slab_objects(text, "nf_conntrack");
+    for name in ["conntrack-states.txt", "x"] {
+        let _ = paste::parse(text, name);
+    }
+    let _ = paste::walk(text, &mut |_| std::ops::ControlFlow::Continue(()));
     for line in text.lines().chain([text]) {
         let _ = procfs::flow_line(line);
         let _ = proc_tcp::socket_line(line);

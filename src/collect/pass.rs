@@ -131,18 +131,16 @@ fn dump(
             ControlFlow::Continue(())
         },
     );
+    // A filter that this kernel does not take, whatever the reason, is ours to apply.
+    if let Err(Refusal::Refused(Errno::EINVAL | Errno::EOPNOTSUPP)) = asked
+        && !filter.is_empty()
+    {
+        return dump(kernel, &DumpFilter::default(), at_most, limits, each);
+    }
     let ended = kernel.now();
     stopped |= asked == Err(Refusal::Failed(Errno::CUT_SHORT));
     let gap = how_it_ended(asked)?.or(unread("ctnetlink", malformed));
-    let sampled_of = match (stopped, limits.count) {
-        (false, _) => None,
-        (true, Some(count)) => Some(count.max(dumped)),
-        // A part of an unknown whole would pass for the whole.
-        (true, None) => {
-            let reason = "only a part of the table was read, and its size is not known";
-            return Err(Gap::new("ctnetlink", reason, ADMIN_REMEDY));
-        }
-    };
+    let sampled_of = whole(stopped, limits, dumped)?;
     let look = TableLook {
         source: TableSource::Ctnetlink,
         started,
@@ -153,6 +151,18 @@ fn dump(
         malformed,
     };
     Ok((look, gap))
+}
+
+/// What a pass that was closed early is a sample of. A part of an unknown whole would pass for the whole.
+fn whole(stopped: bool, limits: &Limits, dumped: u64) -> Result<Option<u64>, Gap> {
+    match (stopped, limits.count) {
+        (false, _) => Ok(None),
+        (true, Some(count)) => Ok(Some(count.max(dumped))),
+        (true, None) => {
+            let reason = "only a part of the table was read, and its size is not known";
+            Err(Gap::new("ctnetlink", reason, ADMIN_REMEDY))
+        }
+    }
 }
 
 /// A pass that broke off has shown a part, which would be taken for the whole; a part that was recorded as one is a gap.
