@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 use std::fs;
-use std::io::Write;
 use std::process::{Child, Command, Stdio};
 
 mod load;
@@ -196,11 +195,9 @@ fn coverage(tables: u64) {
             held += u64::from(low <= truth as f64 && truth as f64 <= high);
         }
         socket.flush();
-        print!("\rcoverage: table {} of {tables} ", seed + 1);
-        let _ = std::io::stdout().flush();
     }
     println!(
-        "\rcoverage: {held} of {asked} intervals of {COVERAGE_SAMPLE} in {COVERAGE_ENTRIES} entries hold the truth \
+        "\ncoverage: {held} of {asked} intervals of {COVERAGE_SAMPLE} in {COVERAGE_ENTRIES} entries hold the truth \
          ({:.1} %; 95 % wanted)",
         held as f64 * 100.0 / asked.max(1) as f64
     );

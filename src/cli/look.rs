@@ -94,8 +94,8 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     let window_secs = first
         .as_ref()
         .map_or(0.0, |(moment, ..)| snapshot.taken.secs_since(*moment));
-    if is_idle(&snapshot) && presence.net_admin && collect::tracking(kernel, &presence) == Tracking::No {
-        return Err(CannotLook::NotTracking);
+    if is_idle(&snapshot) && presence.net_admin {
+        gaps.extend(untracked(kernel, &presence)?);
     }
     let (counted, table) = count(kernel, ask, &presence, &snapshot, tap.as_ref(), &mut gaps, notes);
     let ports = ports(kernel, &presence, &snapshot, &mut gaps);
@@ -129,6 +129,19 @@ pub fn present(kernel: &mut dyn Kernel) -> Result<Presence, CannotLook> {
         (_, true) => Ok(presence),
         (None, false) => Err(CannotLook::NoProc),
         (Some(_), false) => Err(CannotLook::NoConntrack),
+    }
+}
+
+/// An empty table says nothing where nothing tracks. The gap: whether anything does could not be told.
+pub fn untracked(kernel: &mut dyn Kernel, presence: &Presence) -> Result<Option<Gap>, CannotLook> {
+    match collect::tracking(kernel, presence) {
+        Tracking::Yes => Ok(None),
+        Tracking::No => Err(CannotLook::NotTracking),
+        Tracking::Unknown => Ok(Some(Gap::new(
+            "ruleset",
+            "the table is empty, and whether any rule here tracks connections could not be told",
+            "iptables-save | grep -E 'state|conntrack|NAT|MASQUERADE'",
+        ))),
     }
 }
 

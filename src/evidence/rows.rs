@@ -17,7 +17,11 @@ const OTHER: [u8; 7] = [
     proto::SCTP,
     136,
 ];
-const ROWS: usize = TCP_ROWS + OTHER.len() + 1;
+/// Protocols of no row of their own.
+const REST: usize = TCP_ROWS + OTHER.len();
+/// A flowtable's TCP entries come without their state.
+const OFFLOADED: usize = REST + 1;
+const ROWS: usize = OFFLOADED + 1;
 const ARRIVAL_SECS: u64 = 10;
 const LONGEST_SECS: u64 = 500_000;
 /// Rows that have entries.
@@ -60,6 +64,7 @@ impl Rows {
             let number = OTHER.get(index.wrapping_sub(TCP_ROWS)).copied();
             let proto = match (state, number) {
                 (Some(_), _) => "tcp",
+                _ if index == OFFLOADED => "tcp",
                 (None, Some(number)) => proto::name(number).unwrap_or("other"),
                 (None, None) => "other",
             };
@@ -70,10 +75,17 @@ impl Rows {
             );
             out.push(StateRow {
                 proto: proto.to_string(),
-                state: state.map(|s| s.name().to_string()),
+                state: match state {
+                    _ if index == OFFLOADED => Some("OFFLOAD".to_string()),
+                    state => state.map(|s| s.name().to_string()),
+                },
                 entries: sample.estimate(row.entries),
                 share: row.entries as f64 / all.max(1) as f64,
-                timeout_s: state.map_or_else(|| other_timeout(number, timeouts), |s| timeouts.of_tcp(s)),
+                timeout_s: match state {
+                    Some(state) => timeouts.of_tcp(state),
+                    None if index == OFFLOADED => None,
+                    None => other_timeout(number, timeouts),
+                },
                 new_per_s: (counted && row.known > 0).then(|| row.arrivals(sample)),
                 oldest_s: (row.known > 0).then(|| row.ages.max() as u32),
                 median_s: (row.known > 0).then(|| row.ages.value_at_quantile(0.5) as u32),
@@ -107,9 +119,10 @@ impl Row {
 
 fn row_of(flow: &Flow) -> usize {
     if flow.proto == proto::TCP {
-        return flow.tcp_state.map_or(0, |state| state as usize);
+        return flow.tcp_state.map_or(OFFLOADED, |state| state as usize);
     }
-    TCP_ROWS + OTHER.iter().position(|p| *p == flow.proto).unwrap_or(OTHER.len())
+    let own = OTHER.iter().position(|p| *p == flow.proto);
+    own.map_or(REST, |at| TCP_ROWS + at)
 }
 
 fn other_timeout(number: Option<u8>, timeouts: &Timeouts) -> Option<u32> {

@@ -7,9 +7,9 @@ use anyhow::Context;
 use super::super::Outcome;
 use super::super::args::{Format, ListArgs};
 use super::super::door::Door;
-use super::super::look::{CannotLook, Note, Notes, present};
+use super::super::look::{Note, Notes, present, untracked};
 use super::super::terminal::{self, Progress, Rows};
-use crate::collect::{self, FlowFilter, How, Plan, Presence, Tracking, Wish};
+use crate::collect::{self, FlowFilter, How, Plan, Presence, Wish};
 use crate::evidence::{Sample, Top};
 use crate::kernel::Kernel;
 use crate::model::{Flow, Gap, Snapshot, TableLook};
@@ -31,24 +31,15 @@ pub fn list(args: &ListArgs) -> anyhow::Result<Outcome> {
     };
     progress.clear();
     door.close()?;
-    let look = listed?;
-    if look.malformed > 0 {
-        terminal::note(&format!(
-            "{} entries could not be decoded and are not shown",
-            look.malformed
-        ));
-    }
+    listed?;
     Ok(Outcome::NothingFound)
 }
 
 fn from_table(kernel: &mut dyn Kernel, args: &ListArgs, notes: &mut Notes) -> anyhow::Result<TableLook> {
     let presence = present(kernel)?;
     let snapshot = collect::snapshot(kernel, &presence, collect::Needs::default());
-    if snapshot.limits.count == Some(0)
-        && presence.net_admin
-        && collect::tracking(kernel, &presence) == Tracking::No
-    {
-        return Err(CannotLook::NotTracking.into());
+    if snapshot.limits.count == Some(0) && presence.net_admin {
+        untracked(kernel, &presence)?;
     }
     let filter = filter(args);
     let plan = plan(kernel, args, &presence, &snapshot, &filter);
