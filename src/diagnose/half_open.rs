@@ -1,7 +1,7 @@
 //! Sums over the piles of half-open entries, and the constants that say what a pile-up is.
 
 use super::rule::{count, whole};
-use crate::evidence::{Basis, Direction, Evidence, Pile};
+use crate::evidence::{Basis, Direction, Evidence, Pile, Told};
 use crate::model::{Estimate, TcpState};
 
 /// Held entries are the large majority from this share on.
@@ -70,7 +70,8 @@ pub struct Sum {
     pub held: Estimate,
     pub live: Estimate,
     pub unclear: Estimate,
-    pub open: Estimate,
+    /// The three of the settled entries alone.
+    pub of_settled: Told,
 }
 
 pub fn sum<'a>(piles: impl Iterator<Item = &'a Pile> + Clone) -> Sum {
@@ -80,13 +81,17 @@ pub fn sum<'a>(piles: impl Iterator<Item = &'a Pile> + Clone) -> Sum {
         held: Estimate::sum(piles.clone().map(|p| p.held)),
         live: Estimate::sum(piles.clone().map(|p| p.live)),
         unclear: Estimate::sum(piles.clone().map(|p| p.unclear)),
-        open: Estimate::sum(piles.map(Pile::open)),
+        of_settled: Told {
+            held: Estimate::sum(piles.clone().map(|p| p.of_settled().held)),
+            live: Estimate::sum(piles.clone().map(|p| p.of_settled().live)),
+            unclear: Estimate::sum(piles.map(|p| p.of_settled().unclear)),
+        },
     }
 }
 
 impl Sum {
-    /// Of the entries whose fate is known, the share that is held. The others, but for handshakes under way, may all be
-    /// held, or all live: that is in the bounds.
+    /// Of the settled entries whose fate is known, the share that is held. The others may all be held, or all live:
+    /// that is in the bounds.
     pub fn held_share(&self) -> Estimate {
         let share = |held: f64, live: f64| {
             if held + live > 0.0 {
@@ -95,11 +100,11 @@ impl Sum {
                 0.0
             }
         };
-        let open = self.open.high;
+        let Told { held, live, unclear } = self.of_settled;
         Estimate {
-            value: share(self.held.value, self.live.value),
-            low: share(self.held.low, self.live.high + open),
-            high: share(self.held.high + open, self.live.low),
+            value: share(held.value, live.value),
+            low: share(held.low, live.high + unclear.high),
+            high: share(held.high + unclear.high, live.low),
         }
     }
 
@@ -139,18 +144,18 @@ pub fn both_ways(pile: &Pile) -> String {
     format!("tcpdump -nni any -c 40 '{filter}'   # nothing but packets to it: its answers take another way")
 }
 
-/// The direction with the most entries of a state.
+/// The direction with the most settled entries of a state.
 pub fn largest(evidence: &Evidence, state: TcpState) -> Option<(Direction, &Pile)> {
     let piles = evidence.half_open.as_ref()?.of(state);
     piles
         .iter()
-        .max_by(|a, b| a.1.entries.value.total_cmp(&b.1.entries.value))
+        .max_by(|a, b| a.1.settled().value.total_cmp(&b.1.settled().value))
         .map(|(direction, pile)| (*direction, pile))
 }
 
 /// The weakest basis among piles that matter (at least a tenth of the whole).
 pub fn basis<'a>(piles: impl Iterator<Item = &'a Pile> + Clone) -> Basis {
-    let all = Estimate::sum(piles.clone().map(|p| p.entries)).value;
+    let all = Estimate::sum(piles.clone().map(Pile::settled)).value;
     let rank = |basis: Basis| match basis {
         Basis::Sockets => 0,
         Basis::Tap => 1,
@@ -158,7 +163,7 @@ pub fn basis<'a>(piles: impl Iterator<Item = &'a Pile> + Clone) -> Basis {
         Basis::Nothing => 3,
     };
     piles
-        .filter(|p| p.entries.value * 10.0 >= all)
+        .filter(|p| p.settled().value * 10.0 >= all)
         .map(|p| p.basis)
         .max_by_key(|b| rank(*b))
         .unwrap_or(Basis::Nothing)
@@ -166,7 +171,7 @@ pub fn basis<'a>(piles: impl Iterator<Item = &'a Pile> + Clone) -> Basis {
 
 /// `10.9.1.3:80` of the destinations that matter.
 pub fn places(pile: &Pile) -> Vec<String> {
-    let least = pile.entries.value * NAMED_SHARE;
+    let least = pile.settled().value * NAMED_SHARE;
     let named = pile
         .destinations
         .iter()
@@ -178,11 +183,8 @@ pub fn places(pile: &Pile) -> Vec<String> {
 /// The share of a pile that its largest destinations take together.
 pub fn concentration(pile: &Pile) -> f64 {
     let top: f64 = pile.destinations.iter().map(|d| d.entries.value).sum();
-    if pile.entries.value > 0.0 {
-        top / pile.entries.value
-    } else {
-        0.0
-    }
+    let settled = pile.settled().value;
+    if settled > 0.0 { top / settled } else { 0.0 }
 }
 
 /// So many completed connections beside each half-open one: most sources do complete.
@@ -191,7 +193,7 @@ const COMPLETED_EACH: f64 = 20.0;
 /// Entries of later states to the pile's destinations, where they are that many more.
 pub fn completed(pile: &Pile) -> Option<f64> {
     let all: f64 = pile.destinations.iter().map(|d| d.answered as f64).sum();
-    (all >= pile.entries.value * COMPLETED_EACH).then_some(all)
+    (all >= pile.settled().value * COMPLETED_EACH).then_some(all)
 }
 
 /// A pile belongs to few destinations where the largest ten take this share of it.
@@ -208,7 +210,7 @@ pub fn background(evidence: &Evidence, pile: &Pile) -> Option<f64> {
         .filter(|row| row.proto == "tcp" && !HALF_OPEN.contains(&row.state.as_deref().unwrap_or("")))
         .map(|row| row.entries.value)
         .sum();
-    let few = pile.entries.value <= answered * BACKGROUND_SHARE;
+    let few = pile.settled().value <= answered * BACKGROUND_SHARE;
     let everywhere = !pile.destinations.is_empty() && concentration(pile) < FEW;
     (few && everywhere).then_some(answered)
 }

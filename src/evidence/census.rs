@@ -32,8 +32,9 @@ pub struct Census<'a> {
     rows: Rows,
     syn_sent: [PileTally; 4],
     syn_recv: [PileTally; 4],
-    /// Tuples of sockets whose entry is in SYN_SENT, and of those whose entry saw an answer.
-    matched: Vec<Tuple>,
+    /// Tuples of sockets whose entry is in SYN_SENT, and whether it may be a handshake under way; and of those whose
+    /// entry saw an answer.
+    matched: Vec<(Tuple, bool)>,
     matched_answered: Vec<Tuple>,
     unseen_syn_acks: u64,
     entries: u64,
@@ -144,7 +145,7 @@ impl<'a> Census<'a> {
             to_self: direction == Direction::Out && self.is_local(&flow.reply.src),
         };
         let fate = match (direction, answered) {
-            (Direction::Out, _) => self.by_socket(flow.orig, young, answered),
+            (Direction::Out, _) => self.by_socket(flow.orig, young, marks.under_way, answered),
             (Direction::In, true) => match &self.requests {
                 Some(requests) if requests.contains(&flow.reply) => Fate::Live,
                 Some(_) if young => Fate::Unclear,
@@ -164,13 +165,13 @@ impl<'a> Census<'a> {
         }
     }
 
-    fn by_socket(&mut self, orig: Tuple, young: bool, answered: bool) -> Fate {
+    fn by_socket(&mut self, orig: Tuple, young: bool, under_way: bool, answered: bool) -> Fate {
         match &self.sockets {
             Some(sockets) if sockets.contains(&orig) => {
                 if answered {
                     self.matched_answered.push(orig);
                 } else {
-                    self.matched.push(orig);
+                    self.matched.push((orig, under_way));
                 }
                 Fate::Live
             }
@@ -219,7 +220,8 @@ impl<'a> Census<'a> {
             of: look.sampled_of,
         };
         let meanwhile = self.meanwhile(after);
-        self.syn_sent[Direction::Out as usize].gave_up_meanwhile(meanwhile.gave_up);
+        self.syn_sent[Direction::Out as usize]
+            .gave_up_meanwhile(meanwhile.gave_up, meanwhile.gave_up_settled);
         let exact = sample.of.is_none_or(|of| of <= sample.looked_at);
         let half_open = HalfOpen {
             syn_sent: piles(self.syn_sent, sample, meanwhile.new_sockets),
@@ -255,10 +257,12 @@ impl<'a> Census<'a> {
         let count =
             |tuples: &mut dyn Iterator<Item = &Tuple>| tuples.filter(|t| still.contains(*t)).count() as u64;
         let waited_on = count(&mut before.iter());
-        let matched = count(&mut self.matched.iter());
+        let matched = count(&mut self.matched.iter().map(|(tuple, _)| tuple));
+        let gone = self.matched.iter().filter(|(tuple, _)| !still.contains(tuple));
         let answered = count(&mut self.matched_answered.iter());
         Meanwhile {
             gave_up: self.matched.len() as u64 - matched,
+            gave_up_settled: gone.filter(|(_, under_way)| !under_way).count() as u64,
             new_sockets: still.len() as u64 - waited_on,
             // One that was answered before the pass came by has an entry in a later state.
             without_entry: Some(waited_on.saturating_sub(matched + answered)),
@@ -270,6 +274,7 @@ impl<'a> Census<'a> {
 #[derive(Default)]
 struct Meanwhile {
     gave_up: u64,
+    gave_up_settled: u64,
     new_sockets: u64,
     /// Waited all along, and have no entry.
     without_entry: Option<u64>,

@@ -133,14 +133,14 @@ pub struct Pile {
     pub live: Estimate,
     /// Younger than the reading took, or changed during it: neither.
     pub unclear: Estimate,
-    /// Of these, the ones that are no handshakes under way; `None`: nothing tells, so all of them.
-    pub open: Option<Estimate>,
+    /// The three of the settled entries alone; `None`: nothing tells these apart, so all.
+    pub of_settled: Option<Told>,
     pub basis: Basis,
     pub new_per_s: Option<Estimate>,
     pub median_age_s: Option<u32>,
-    /// Who is to answer, after DNAT, largest first, at most [`MAX_DESTINATIONS`].
+    /// Who is to answer the settled ones, after DNAT, largest first, at most [`MAX_DESTINATIONS`].
     pub destinations: Vec<Destination>,
-    /// Distinct source addresses among the entries looked at; a lower bound when `sources_capped`.
+    /// Distinct source addresses among the settled entries looked at; a lower bound when `sources_capped`.
     pub sources: u64,
     pub sources_capped: bool,
     /// Share of the sources that have just one entry, 0 to 1.
@@ -157,15 +157,22 @@ impl Pile {
         self.settled.unwrap_or(self.entries)
     }
 
-    /// Entries of the pile-up, young ones left out, of which nothing tells whether they are held.
-    pub fn open(&self) -> Estimate {
-        let (open, all) = (self.open.unwrap_or(self.unclear), self.unclear);
-        Estimate {
-            value: open.value.min(all.value),
-            low: open.low.min(all.low),
-            high: open.high.min(all.high),
-        }
+    /// What is told of these: a handshake under way may well have a socket, and says nothing of who fails.
+    pub fn of_settled(&self) -> Told {
+        self.of_settled.unwrap_or(Told {
+            held: self.held,
+            live: self.live,
+            unclear: self.unclear,
+        })
     }
+}
+
+/// Entries by what is known of their originators.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Told {
+    pub held: Estimate,
+    pub live: Estimate,
+    pub unclear: Estimate,
 }
 
 pub const MAX_DESTINATIONS: usize = 10;

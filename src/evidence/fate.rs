@@ -1,7 +1,7 @@
 //! Whether the originators of half-open entries are gone: told by sockets, by the wire, or by age alone.
 
 use super::schedule::{LAST_SYN_SECS, Sender, chance_of_repeat};
-use super::{Basis, sampling::Sample};
+use super::{Basis, Told, sampling::Sample};
 use crate::model::Estimate;
 
 /// CTA_TIMEOUT is in whole seconds, and a repeat is due only after one: younger entries tell nothing.
@@ -62,18 +62,8 @@ pub struct Fates {
     aged: Aged,
 }
 
-/// What the tally comes to.
-pub struct Told {
-    pub held: Estimate,
-    pub live: Estimate,
-    pub unclear: Estimate,
-    pub basis: Basis,
-}
-
 impl Fates {
-    /// Whether the fate tells nothing.
-    pub fn add(&mut self, fate: Fate) -> bool {
-        let before = self.unclear;
+    pub fn add(&mut self, fate: Fate) {
         match fate {
             Fate::Held => self.held += 1,
             Fate::Live => self.live += 1,
@@ -90,11 +80,6 @@ impl Fates {
             }
             Fate::Aged { age_secs } => self.aged(age_secs),
         }
-        self.unclear > before
-    }
-
-    pub fn unclear(&self) -> u64 {
-        self.unclear
     }
 
     /// Entries that a socket answered for before the pass, but no longer after it.
@@ -106,15 +91,17 @@ impl Fates {
 
     /// `looked_at` entries whose ages lie mostly in `spread` seconds (5th and 95th percentile). `new_sockets`: local
     /// sockets that appeared during the pass; one of them may have taken up an entry that counts as held.
-    pub fn finish(&self, sample: Sample, looked_at: u64, spread: (u64, u64), new_sockets: u64) -> Told {
+    pub fn finish(
+        &self,
+        sample: Sample,
+        looked_at: u64,
+        spread: (u64, u64),
+        new_sockets: u64,
+    ) -> (Told, Basis) {
         let entries = sample.estimate(looked_at);
         let scale = |part| scaled(part, looked_at, entries);
-        let told = |held, live, basis| Told {
-            held,
-            live,
-            unclear: sample.estimate(self.unclear),
-            basis,
-        };
+        let unclear = sample.estimate(self.unclear);
+        let told = |held, live, basis| (Told { held, live, unclear }, basis);
         if self.held + self.live > 0 {
             let mut held = sample.estimate(self.held);
             held.low = (held.low - new_sockets as f64).max(0.0);

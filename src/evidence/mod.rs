@@ -19,7 +19,7 @@ pub use assemble::{Readings, assemble};
 pub use census::{Census, Counted};
 pub use facts::{
     Basis, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS, Pile,
-    PortUse, StateRow, Table, TapFacts,
+    PortUse, StateRow, Table, TapFacts, Told,
 };
 pub use pasted::{EachFlow, from_paste};
 pub use ports::Ports;

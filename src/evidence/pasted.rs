@@ -174,6 +174,7 @@ fn doubt(half_open: &mut HalfOpen, look: &TableLook, snapshot: &Snapshot) {
     if let Some(pile) = half_open.syn_sent.get_mut(&Direction::Out) {
         pile.held.low = (pile.held.low - unmatched).max(0.0);
         pile.live.high = (pile.live.high + unmatched).min(pile.entries.high);
+        pile.of_settled = None;
     }
     let whole = |count: u64| look.dumped as f64 >= count as f64 * WHOLE_SHARE;
     if !snapshot.limits.count.is_some_and(whole) {
@@ -272,6 +273,7 @@ fn by_number(piles: &mut BTreeMap<Direction, Pile>, waiting: Option<Waiting>, wa
         pile.live = Estimate::exact(live);
         pile.held = less(pile.entries, live);
         pile.unclear = Estimate::exact(0.0);
+        pile.of_settled = None;
         pile.basis = Basis::Sockets;
     }
 }

@@ -27,9 +27,9 @@ pub struct Marks {
 pub struct PileTally {
     entries: u64,
     under_way: u64,
-    unclear_under_way: u64,
     to_self: u64,
     fates: Fates,
+    settled_fates: Fates,
     v6: u64,
     ages: Histogram<u32>,
     ages_known: u64,
@@ -43,9 +43,9 @@ impl Default for PileTally {
         PileTally {
             entries: 0,
             under_way: 0,
-            unclear_under_way: 0,
             to_self: 0,
             fates: Fates::default(),
+            settled_fates: Fates::default(),
             v6: 0,
             ages: Histogram::new_with_bounds(1, LONGEST_AGE_SECS, 2).expect("constant bounds are valid"),
             ages_known: 0,
@@ -66,8 +66,15 @@ impl PileTally {
             self.ages_known += 1;
             self.ages.saturating_record(u64::from(age));
         }
-        let unclear = self.fates.add(fate);
-        self.unclear_under_way += u64::from(unclear && marks.under_way);
+        self.fates.add(fate);
+        if !marks.under_way {
+            self.settled_fates.add(fate);
+            self.tally_ends(flow);
+        }
+    }
+
+    /// A handshake under way, however many there are, is no reason to name its ends.
+    fn tally_ends(&mut self, flow: &Flow) {
         if let Some(seen) = self.sources.get_mut(&flow.orig.src) {
             *seen += 1;
         } else if self.sources.len() < MAX_ADDRESSES {
@@ -91,9 +98,10 @@ impl PileTally {
         }
     }
 
-    /// Entries that a socket answered for before the pass, but no longer after it.
-    pub fn gave_up_meanwhile(&mut self, entries: u64) {
+    /// Entries that a socket answered for before the pass, but no longer after it; of these, the settled ones.
+    pub fn gave_up_meanwhile(&mut self, entries: u64, settled: u64) {
         self.fates.gave_up_meanwhile(entries);
+        self.settled_fates.gave_up_meanwhile(settled);
     }
 
     /// `new_sockets`: local sockets that appeared during the pass; one of them may have taken up an entry that
@@ -104,17 +112,19 @@ impl PileTally {
             self.ages.value_at_quantile(0.05),
             self.ages.value_at_quantile(0.95),
         );
-        let told = self.fates.finish(sample, self.entries, spread, new_sockets);
+        let (told, basis) = self.fates.finish(sample, self.entries, spread, new_sockets);
+        let settled = self.entries - self.under_way;
+        let (of_settled, _) = self.settled_fates.finish(sample, settled, spread, new_sockets);
         let one_shot = (!self.sources.is_empty())
             .then(|| self.sources.values().filter(|n| **n == 1).count() as f64 / self.sources.len() as f64);
         Pile {
             entries,
-            settled: Some(sample.estimate(self.entries - self.under_way)),
+            settled: Some(sample.estimate(settled)),
             held: told.held,
             live: told.live,
             unclear: told.unclear,
-            open: Some(sample.estimate(self.fates.unclear() - self.unclear_under_way)),
-            basis: told.basis,
+            of_settled: Some(of_settled),
+            basis,
             new_per_s: self.arrivals(sample),
             median_age_s: (self.ages_known > 0).then(|| self.ages.value_at_quantile(0.5) as u32),
             destinations: destinations(self.destinations, sample),
@@ -195,7 +205,7 @@ mod tests {
             let fate = if n < 90 { Fate::Held } else { Fate::Live };
             tally.add(&Flow::default(), Some(20), under_way(false), fate);
         }
-        tally.gave_up_meanwhile(2);
+        tally.gave_up_meanwhile(2, 2);
         let got = tally.finish(Sample::all(100), 3);
         assert_eq!(
             got.held,
@@ -277,13 +287,38 @@ mod tests {
             );
         }
         let got = tally.finish(Sample::all(1000), 0);
-        assert_eq!((got.sources, got.one_shot), (500, Some(0.0)));
-        assert_eq!(got.destinations[0].entries.value, 1000.0);
+        assert_eq!((got.sources, got.one_shot), (485, Some(0.0)));
+        assert_eq!(got.destinations[0].entries.value, 970.0);
         assert_eq!(got.settled(), Estimate::exact(970.0));
         assert!(
             (got.new_per_s.unwrap().value - 11.0).abs() < 0.2,
             "{:?}",
             got.new_per_s
         );
+    }
+    #[test]
+    fn handshakes_under_way_beside_a_pile_change_nothing_of_it() {
+        let mut tally = PileTally::default();
+        let to = |port: u16| Flow {
+            reply: crate::model::Tuple {
+                sport: port,
+                ..Default::default()
+            },
+            ..Flow::default()
+        };
+        for _ in 0..600 {
+            tally.add(&to(80), Some(20), under_way(false), Fate::Held);
+            tally.add(&to(8080), Some(1), under_way(true), Fate::Live);
+        }
+        tally.gave_up_meanwhile(5, 0);
+        let got = tally.finish(Sample::all(1200), 0);
+        assert_eq!((got.held.value, got.live.value), (600.0, 595.0));
+        let settled = got.of_settled();
+        assert_eq!(
+            (settled.held.value, settled.live.value, settled.unclear.value),
+            (600.0, 0.0, 0.0)
+        );
+        let ports: Vec<u16> = got.destinations.iter().map(|d| d.port).collect();
+        assert_eq!((ports, got.settled().value), (vec![80], 600.0));
     }
 }

@@ -381,7 +381,10 @@ fn an_incident_of_seven_seconds_is_judged_by_what_is_older_than_a_handshake() {
     }
     let evidence = host.evidence();
     let pile = &evidence.half_open.as_ref().unwrap().syn_sent[&Direction::Forward];
-    assert!(pile.unclear.value > 300.0 && pile.open().value == 0.0, "{pile:?}");
+    assert!(
+        pile.unclear.value > 300.0 && pile.of_settled().unclear.value == 0.0,
+        "{pile:?}"
+    );
     assert_eq!(
         short(&diagnose(&evidence)),
         "firewall / syn-sent-hold < backend-unresponsive"

@@ -38,7 +38,8 @@ fn check(evidence: &Evidence) -> Verdict {
     let piles = outward
         .iter()
         .filter_map(|d| Some((*d, half_open.syn_sent.get(d)?)));
-    let Some((direction, pile)) = piles.max_by(|a, b| a.1.entries.value.total_cmp(&b.1.entries.value)) else {
+    let Some((direction, pile)) = piles.max_by(|a, b| a.1.settled().value.total_cmp(&b.1.settled().value))
+    else {
         return Verdict::clear("no SYN_SENT entry goes out");
     };
     if answers_here(direction, pile) {
@@ -104,7 +105,7 @@ fn answered_after_all(evidence: &Evidence, pile: &Pile) -> Option<Verdict> {
 fn spread(evidence: &Evidence, pile: &Pile) -> Verdict {
     let text = format!(
         "{} SYN_SENT entries are spread: the largest {} destinations take {:.0} %",
-        count(pile.entries),
+        count(pile.settled()),
         pile.destinations.len(),
         concentration(pile) * 100.0
     );
@@ -129,8 +130,18 @@ fn spread(evidence: &Evidence, pile: &Pile) -> Verdict {
 fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
     let place = places(pile);
     let mut items: Vec<Weighed> = Vec::new();
-    let text = format!("{} SYNs let out by this host have no answer", count(pile.entries));
-    items.push(estimate("no-answer", 2.0, text, pile.entries, "entries"));
+    let settled = pile.settled();
+    let young = (pile.entries.value - settled.value).max(0.0);
+    let others = if young >= 1.0 {
+        format!("; {} more are too young to tell", whole(young))
+    } else {
+        String::new()
+    };
+    let text = format!(
+        "{} SYNs let out by this host have no answer{others}",
+        count(settled)
+    );
+    items.push(estimate("no-answer", 2.0, text, settled, "entries"));
     items.push(whither(pile));
     if let Some(first) = pile
         .destinations
@@ -160,23 +171,24 @@ fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
     if pile.basis == Basis::Sockets {
         items.extend(owners(evidence, pile));
     }
-    let live = pile.live.value >= pile.entries.value * (1.0 - HELD_SHARE);
+    let waiting = pile.of_settled().live;
+    let live = waiting.value >= settled.value * (1.0 - HELD_SHARE);
     let at = if place.is_empty() {
         "The destinations".to_string()
     } else {
         listed(&place)
     };
     let verb = if place.len() == 1 { "does" } else { "do" };
-    let waiting = if live {
-        format!(" {} attempts wait.", count(pile.live))
+    let wait = if live {
+        format!(" {} attempts wait.", count(waiting))
     } else {
         String::new()
     };
     Finding {
         headline: format!(
-            "{at} {verb} not answer, or the path beyond this host does not carry the answer.{waiting}"
+            "{at} {verb} not answer, or the path beyond this host does not carry the answer.{wait}"
         ),
-        entries: Some(if live { pile.live } else { pile.entries }),
+        entries: Some(if live { waiting } else { settled }),
         fixes: fixes(pile),
         evidence: items,
         place,

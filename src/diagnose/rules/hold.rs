@@ -77,7 +77,7 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
 fn not_held(sum: &Sum, basis: Basis, name: &str, who: &str) -> Option<Result<String, String>> {
     let share = sum.held_share();
     let all = count(sum.entries);
-    if sum.held.high + sum.live.high <= 0.0 {
+    if sum.of_settled.held.high + sum.of_settled.live.high <= 0.0 {
         return Some(Err(format!(
             "{all} {name} entries, but nothing tells whether {who} still waits"
         )));
@@ -87,7 +87,7 @@ fn not_held(sum: &Sum, basis: Basis, name: &str, who: &str) -> Option<Result<Str
         return Some(Ok(format!("only {held} of {all} {name} entries are held")));
     }
     // Ages say what is likely of most of the pile, or nothing.
-    let ages_say_so = basis == Basis::Ages && sum.held.value >= sum.settled.value * HELD_SHARE;
+    let ages_say_so = basis == Basis::Ages && sum.of_settled.held.value >= sum.settled.value * HELD_SHARE;
     if share.low < HELD_SHARE && !ages_say_so {
         let (low, high) = (share.low * 100.0, share.high * 100.0);
         return Some(Err(format!(
@@ -113,7 +113,7 @@ fn settle(evidence: &Evidence, sum: &Sum, direction: Direction) -> String {
         return "ss -Htn state syn-sent | wc -l   # as many sockets as entries: live; far fewer: held"
             .to_string();
     }
-    if sum.open.value > sum.settled.value * 0.5 && direction != Direction::Out {
+    if sum.of_settled.unclear.value > sum.settled.value * 0.5 && direction != Direction::Out {
         return STAMP.to_string();
     }
     if sampled && !sum.entries.is_exact() {
@@ -129,7 +129,7 @@ pub fn delete(state: TcpState, pile: &Pile) -> String {
     let target = pile
         .destinations
         .first()
-        .filter(|d| d.entries.value >= pile.entries.value * 0.5);
+        .filter(|d| d.entries.value >= pile.settled().value * 0.5);
     if let Some(first) = target {
         let family = if first.addr.is_ipv6() { "-f ipv6 " } else { "" };
         return format!(

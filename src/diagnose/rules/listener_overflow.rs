@@ -101,7 +101,7 @@ fn inbound(evidence: &Evidence) -> Option<&Pile> {
     piles
         .filter(|(direction, pile)| answers_here(**direction, pile))
         .map(|(_, pile)| pile)
-        .max_by(|a, b| a.entries.value.total_cmp(&b.entries.value))
+        .max_by(|a, b| a.settled().value.total_cmp(&b.settled().value))
 }
 
 fn items(evidence: &Evidence, rise: i64, full: &[&ListenQueue], inbound: Option<&Pile>) -> Vec<Weighed> {

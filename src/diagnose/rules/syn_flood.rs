@@ -36,7 +36,8 @@ fn check(evidence: &Evidence) -> Verdict {
     let piles = inward
         .iter()
         .filter_map(|d| Some((*d, half_open.syn_recv.get(d)?)));
-    let Some((direction, pile)) = piles.max_by(|a, b| a.1.entries.value.total_cmp(&b.1.entries.value)) else {
+    let Some((direction, pile)) = piles.max_by(|a, b| a.1.settled().value.total_cmp(&b.1.settled().value))
+    else {
         return Verdict::clear("no SYN_RECV entry comes in");
     };
     let piled = pile_up(evidence, pile.settled());
@@ -53,7 +54,7 @@ fn check(evidence: &Evidence) -> Verdict {
     };
     let whence = format!(
         "{} SYN_RECV entries from {} sources, {:.0} % of them with one entry",
-        count(pile.entries),
+        count(pile.settled()),
         whole(pile.sources as f64),
         one_shot * 100.0
     );
@@ -118,7 +119,7 @@ fn finding(evidence: &Evidence, direction: Direction, pile: &Pile) -> Finding {
             whole(pile.sources as f64)
         ),
         place,
-        entries: Some(pile.entries),
+        entries: Some(pile.settled()),
         evidence: items,
         fixes: fixes(evidence, direction, pile),
     }

@@ -1,5 +1,7 @@
 //! The firewall keeps SYN_SENT entries of attempts that were given up long ago.
 
+use std::time::Duration;
+
 use libtest_mimic::Trial;
 
 use super::{HURRIED, trial};
@@ -12,6 +14,8 @@ use crate::verdict::{Verdict, diagnose};
 
 /// nf_conntrack_tcp_timeout_syn_sent of a new namespace.
 const SYN_SENT_SECS: u32 = 120;
+/// One way, and nearly a second there and back.
+const LATE: Duration = Duration::from_millis(440);
 /// How long ago the burst was.
 const CALM_SECS: u32 = 4;
 
@@ -21,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
         trial("syn-sent-hold/proxy", V4, 600, on_the_proxy),
         trial("syn-sent-hold/proxy", V6, 600, on_the_proxy),
         trial("syn-sent-hold/one-backend-of-two", V4, 300, one_of_two),
+        trial("syn-sent-hold/far-backend-of-two", V4, 600, far_one_of_two),
         trial("syn-sent-hold/forwarded", V4, 150, on_the_firewall),
         trial("syn-sent-hold/forwarded", V4, 600, on_the_firewall),
         trial("syn-sent-hold/forwarded", V6, 300, on_the_firewall),
@@ -92,6 +97,24 @@ fn one_of_two(family: Family, per_second: u32) {
     let clients = churn(&stage.watched, answering, per_second);
     stage.traffic.extend([clients, server]);
     stage.until_entries("SYN_SENT", per_second as usize * 4);
+    diagnose(&stage.watched)
+        .blames("firewall", "syn-sent-hold")
+        .triggered_by("backend", "backend-unresponsive", stage.place);
+}
+
+/// The other backend answers, only late: its hundreds of handshakes under way are no reason to name it.
+fn far_one_of_two(family: Family, per_second: u32) {
+    let (pair, way) = Pair::far_apart(family, "proxy", "backend", LATE);
+    pair.near.tracks();
+    pair.far.swallows();
+    let mut answering = pair.service;
+    answering.set_port(PORT + 1);
+    let server = closing_server(&pair.far, answering);
+    let late = Clients::new(answering, per_second, LATE * 4).start(&pair.near);
+    let hurried = Clients::new(pair.service, per_second / 4, HURRIED).start(&pair.near);
+    let stage = pair.watch_near(vec![hurried, late, server, way]);
+    stage.until_entries("TIME_WAIT", per_second as usize);
+    stage.until_entries("SYN_SENT", per_second as usize * 2);
     diagnose(&stage.watched)
         .blames("firewall", "syn-sent-hold")
         .triggered_by("backend", "backend-unresponsive", stage.place);
