@@ -3,7 +3,11 @@
 use std::ops::ControlFlow;
 
 use crate::kernel::{Channel, Errno, Job, Kernel};
+use crate::model::Gap;
 use crate::wire::netlink::{Ending, Message, ending, messages};
+
+/// What to do where CAP_NET_ADMIN is missing.
+pub const ADMIN_REMEDY: &str = "run as root, or: setcap cap_net_admin,cap_net_raw+ep $(command -v ctlens)";
 
 /// Why an answer is not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,4 +92,14 @@ pub fn ask(
     let [job] = jobs;
     let result = job.result;
     outcome.and(result.map_err(Refusal::Failed))
+}
+
+/// The reason why something was refused, as a gap.
+pub fn refused(source: &str, refusal: Refusal, remedy: &str) -> Gap {
+    let remedy = match refusal.errno() {
+        Some(Errno::EPERM) => ADMIN_REMEDY,
+        Some(Errno::NOT_RECORDED | Errno::CUT_SHORT) => "record again with this command's options",
+        _ => remedy,
+    };
+    Gap::new(source, refusal.reason(), remedy)
 }

@@ -2,9 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::ask::{Refusal, ask};
+use super::ask::{ADMIN_REMEDY, Refusal, ask, refused};
 use super::plan::{How, Plan};
-use super::sources::{ADMIN_REMEDY, refused};
 use super::window::Window;
 use crate::kernel::{Channel, Errno, Kernel};
 use crate::model::{Flow, Gap, Limits, TableLook, TableSource};

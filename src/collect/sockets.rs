@@ -3,9 +3,8 @@
 
 use std::ops::ControlFlow;
 
-use super::ask::{Refusal, ask};
+use super::ask::{Refusal, ask, refused};
 use super::presence::Presence;
-use super::sources::refused;
 use crate::kernel::{Channel, Errno, Kernel};
 use crate::model::{Gap, Socket, SocketState};
 use crate::wire::{inet_diag, proc_tcp};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
-use super::ask::{Refusal, ask};
+use super::ask::{ADMIN_REMEDY, Refusal, ask, refused};
 use super::presence::{Presence, text};
 use super::sockets::sockets;
 use crate::kernel::{Channel, Errno, Kernel};
@@ -221,9 +221,6 @@ fn limits(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> 
     out
 }
 
-/// What to do where CAP_NET_ADMIN is missing.
-pub const ADMIN_REMEDY: &str = "run as root, or: setcap cap_net_admin,cap_net_raw+ep $(command -v ctlens)";
-
 fn stats(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> Option<ConntrackStats> {
     if !presence.conntrack {
         return None;
@@ -356,14 +353,4 @@ fn socket_lists(kernel: &mut dyn Kernel, presence: &Presence, out: &mut Snapshot
         }
         Err(gap) => out.gaps.push(gap),
     }
-}
-
-/// The reason why something was refused, as a gap.
-pub fn refused(source: &str, refusal: Refusal, remedy: &str) -> Gap {
-    let remedy = match refusal.errno() {
-        Some(Errno::EPERM) => ADMIN_REMEDY,
-        Some(Errno::NOT_RECORDED | Errno::CUT_SHORT) => "record again with this command's options",
-        _ => remedy,
-    };
-    Gap::new(source, refusal.reason(), remedy)
 }
