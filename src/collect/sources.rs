@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
-use super::ask::{ADMIN_REMEDY, Refusal, ask, refused};
+use super::ask::{ADMIN_REMEDY, Refusal, ask};
 use super::presence::{Presence, text};
 use super::sockets::sockets;
-use crate::kernel::{Channel, Errno, Kernel};
+use crate::kernel::{Channel, Kernel};
 use crate::model::{
     ConntrackStats, Gap, Host, Limits, Moment, NetCounters, Settings, Snapshot, Socket, SocketState,
     TcpState, Timeouts, proto,
