@@ -80,7 +80,8 @@ fn the_founding_incident_with_the_reading_of_the_graph() {
     assert_eq!(lean.causes[..2], [Cause::ListenerOverflow, Cause::PawsDrop]);
     assert!(lean.because.contains("256"), "{}", lean.because);
     assert!(
-        lean.settle.starts_with("conntrack -L -p tcp --state SYN_SENT"),
+        lean.settle
+            .contains("ip addr; conntrack -L -p tcp --state SYN_SENT"),
         "{}",
         lean.settle
     );
@@ -177,6 +178,14 @@ fn outbound() -> String {
     (40_000..40_050).map(line).collect()
 }
 
+/// What a quiet host shows beside its table.
+const SIZES: &str = "net.netfilter.nf_conntrack_count = 52\nnet.netfilter.nf_conntrack_max = 262144\n";
+const QUIET: &str = "State  Recv-Q Send-Q Local Address:Port  Peer Address:Port\n\
+    ESTAB  0      0      10.9.1.1:40000      10.9.1.3:80\n\
+    ESTAB  0      0      10.9.1.1:40001      10.9.1.3:80\n\
+    ESTAB  0      0      10.9.1.1:40002      10.9.1.3:80\n";
+const STATS: &str =
+    "cpu=0 found=0 invalid=0 insert=0 insert_failed=0 drop=0 early_drop=0 error=0 search_restart=0\n";
 const ADDRESS: &str =
     "2: eth0    inet 10.9.1.1/24 brd 10.9.1.255 scope global eth0\\       valid_lft forever\n";
 
@@ -327,7 +336,20 @@ fn part_of_a_table_clears_nobody() {
             vec![("conntrack.txt", few.as_str()), ("count.txt", "30000\n")],
             false,
         ),
-        (vec![("conntrack.txt", few.as_str()), ("count.txt", "52\n")], true),
+        // The whole table, but nothing of the limit, the counters and the sockets.
+        (
+            vec![("conntrack.txt", few.as_str()), ("count.txt", "52\n")],
+            false,
+        ),
+        (
+            vec![
+                ("conntrack.txt", few.as_str()),
+                ("sizes.txt", SIZES),
+                ("ss.txt", QUIET),
+                ("stats.txt", STATS),
+            ],
+            true,
+        ),
     ] {
         let folder = copy("", &[], &with);
         let report = report(folder.path());

@@ -100,7 +100,7 @@ fn the_first_line_is_the_verdict() {
         "UNDECIDED: leans to listener-overflow (CT014), confidence 0.50",
         "FIREWALL is at fault: table-full (CT007), confidence 0.99",
         "FIREWALL holds it: syn-sent-hold (CT001), confidence 0.99",
-        "UNDECIDED: leans to syn-sent-hold (CT001), confidence 0.50",
+        "UNDECIDED: no lean, confidence 0.50",
     ];
     for ((name, evidence), first) in situations::ALL.into_iter().zip(first) {
         for (_, text) in TEXTS {
@@ -171,7 +171,7 @@ fn a_paste_names_dead_settings_gaps_and_what_would_settle_it() {
         &text,
         &[
             "  UNDECIDED, confidence 0.50: leans to listener-overflow (CT014), ",
-            "  This would settle it:\n    $ conntrack -L -p tcp --state SYN_SENT | head -n 50\n",
+            "  This would settle it:\n    $ (ip addr; conntrack -L -p tcp --state SYN_SENT | head -n 50) > conntrack.txt\n",
             "\nNext\n  On the host itself:\n  $ sudo ctlens diagnose\n",
         ],
     );

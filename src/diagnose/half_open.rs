@@ -1,7 +1,7 @@
 //! Sums over the piles of half-open entries, and the constants that say what a pile-up is.
 
 use super::rule::{count, whole};
-use crate::evidence::{Basis, Direction, Evidence, Pile, Told};
+use crate::evidence::{Basis, Destination, Direction, Evidence, Pile, Told};
 use crate::model::{Estimate, TcpState};
 
 /// Held entries are the large majority from this share on.
@@ -169,15 +169,20 @@ pub fn basis<'a>(piles: impl Iterator<Item = &'a Pile> + Clone) -> Basis {
         .unwrap_or(Basis::Nothing)
 }
 
-/// `10.9.1.3:80` of the destinations that matter.
-pub fn places(pile: &Pile) -> Vec<String> {
+/// The destinations that matter, largest first.
+pub fn named(pile: &Pile) -> Vec<&Destination> {
     let least = pile.settled().value * NAMED_SHARE;
     let named = pile
         .destinations
         .iter()
         .filter(|d| d.entries.value >= least)
         .take(NAMED);
-    named.map(|d| d.label()).collect()
+    named.collect()
+}
+
+/// `10.9.1.3:80` of [`named`].
+pub fn places(pile: &Pile) -> Vec<String> {
+    named(pile).into_iter().map(Destination::label).collect()
 }
 
 /// The share of a pile that its largest destinations take together.

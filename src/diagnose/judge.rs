@@ -11,13 +11,19 @@ use crate::model::TcpState;
 
 pub fn judge(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
     let mut verdict = match strongest(evidence, outcomes) {
+        Some((cause, finding)) if confidence(&finding.evidence) < EVEN_ODDS => {
+            undecided(evidence, unlikely(evidence, cause, finding), None)
+        }
         Some((cause, finding)) => match lean::hold_in_question(evidence, outcomes, cause) {
             Some(lean) => undecided(evidence, lean, Some((cause, finding))),
             None => accuse(evidence, outcomes, cause, finding),
         },
         None => match leaning(evidence, outcomes) {
             Some(lean) => undecided(evidence, lean, None),
-            None => nothing(evidence, outcomes),
+            None => match nothing(evidence, outcomes) {
+                verdict if verdict.confidence < EVEN_ODDS => undecided(evidence, too_little(evidence), None),
+                verdict => verdict,
+            },
         },
     };
     verdict.ruled_out = outcomes
@@ -31,6 +37,39 @@ pub fn judge(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
         })
         .collect();
     verdict
+}
+
+/// Below this a verdict is more likely wrong than right: it is none.
+const EVEN_ODDS: f64 = 0.5;
+
+/// A finding whose own evidence speaks against it.
+fn unlikely(evidence: &Evidence, cause: Cause, finding: &Finding) -> Lean {
+    Lean {
+        causes: vec![cause],
+        because: format!(
+            "much speaks against it, though: {}",
+            finding.headline.trim_end_matches('.')
+        ),
+        settle: look_again(evidence),
+    }
+}
+
+/// Nothing was found in too little.
+fn too_little(evidence: &Evidence) -> Lean {
+    Lean {
+        causes: Vec::new(),
+        because: "nothing was found, but too little was seen to say that nothing is wrong".to_string(),
+        settle: look_again(evidence),
+    }
+}
+
+fn look_again(evidence: &Evidence) -> String {
+    let command = if evidence.pasted {
+        "sudo ctlens diagnose   # on that host"
+    } else {
+        "sudo ctlens diagnose --exact --window 5s"
+    };
+    command.to_string()
 }
 
 /// By damage: what fails for everybody, what fails at once, what is held, what only waits.
@@ -202,8 +241,13 @@ fn unseen(evidence: &Evidence) -> Option<Lean> {
     };
     let unseen = format!("the table's entries were not seen; {sockets}");
     if !evidence.pasted {
+        let piled = waiting.is_some_and(|n| n as f64 >= pile_from(evidence));
         return Some(Lean {
-            causes: vec![Cause::SynSentHold],
+            causes: if piled {
+                vec![Cause::SynSentHold]
+            } else {
+                Vec::new()
+            },
             because: unseen,
             settle: "sudo ctlens diagnose".to_string(),
         });

@@ -168,7 +168,7 @@ fn from_paste(evidence: &Evidence, pile: &Pile) -> Trigger {
         places(pile),
         causes,
         because.join("; "),
-        "conntrack -L -p tcp --state SYN_SENT | head -n 50   # src= this host's own address: outbound",
+        "(ip addr; conntrack -L -p tcp --state SYN_SENT | head -n 50) > conntrack.txt   # src= its own address: outbound",
     )
 }
 

@@ -340,10 +340,11 @@ fn both_families_are_one_pile_and_both_are_deleted() {
     let report = host.report();
     assert_eq!(report.verdict.cause.name(), "syn-sent-hold");
     assert_eq!(
-        report.verdict.fix_first[0].command.as_deref(),
-        Some(
-            "conntrack -D -p tcp --state SYN_SENT >/dev/null; conntrack -D -f ipv6 -p tcp --state SYN_SENT >/dev/null"
-        )
+        [0, 1].map(|index| report.verdict.fix_first[index].command.as_deref()),
+        [
+            Some("conntrack -D -p tcp --state SYN_SENT >/dev/null"),
+            Some("conntrack -D -f ipv6 -p tcp --state SYN_SENT >/dev/null"),
+        ]
     );
 }
 

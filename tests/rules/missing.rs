@@ -169,10 +169,8 @@ fn without_the_table_there_is_no_verdict() {
     .without("half_open")
     .report();
     assert_eq!(short(&report), "undecided / undecided");
-    assert_eq!(
-        report.verdict.leans_to.as_ref().unwrap().causes[0].name(),
-        "syn-sent-hold"
-    );
+    let causes = &report.verdict.leans_to.as_ref().unwrap().causes;
+    assert!(causes.is_empty(), "no fact leans anywhere: {causes:?}");
     assert_eq!(report.gaps.len(), 1);
 }
 

@@ -1,10 +1,11 @@
 //! What the two hold rules share: is the pile of one half-open state mostly held?
 
 use crate::diagnose::half_open::{
-    EXACT, HELD_SHARE, PileUp, Sum, basis, largest, one_way, pile_up, sum, too_few,
+    EXACT, HELD_SHARE, PileUp, Sum, basis, largest, named, one_way, pile_up, sum, too_few,
 };
-use crate::diagnose::rule::{Verdict, Weighed, count, estimate, fact, remark, whole};
-use crate::evidence::{Basis, Direction, Evidence, Pile};
+use crate::diagnose::report::Fix;
+use crate::diagnose::rule::{Verdict, Weighed, count, estimate, fact, fix, remark, whole};
+use crate::evidence::{Basis, Destination, Direction, Evidence, Pile};
 use crate::model::TcpState;
 
 pub enum Held<'a> {
@@ -97,15 +98,22 @@ fn not_held(sum: &Sum, basis: Basis, name: &str, who: &str) -> Option<Result<Str
     None
 }
 
-/// Entries that say when they began have an age, whatever policy they got. The others are gone after the default timeout.
-const STAMP: &str = "sysctl -w net.netfilter.nf_conntrack_timestamp=1; sleep 120; ctlens diagnose";
+/// Entries that say when they began have an age, whatever policy they got.
+const STAMP: &str =
+    "sysctl -w net.netfilter.nf_conntrack_timestamp=1   # then look again when the old entries are gone";
+/// After so long a silence a longer one tells little; but no client sends its SYN again after this age.
+const LONG_TAP_SECS: f64 = 12.0;
+const OLD: &str = "ctlens list --state SYN_SENT --older-than 67s --top dst:dport   # no client's SYN comes again after 67 s";
 
 fn settle(evidence: &Evidence, sum: &Sum, direction: Direction) -> String {
-    if evidence.pasted && evidence.sockets.is_none() {
-        return "ss -tan > ss.txt   # and put it beside the other files".to_string();
-    }
     if evidence.pasted {
-        return "sudo ctlens diagnose   # on that host: sockets and the wire tell".to_string();
+        let sockets_tell = !matches!(direction, Direction::Forward | Direction::In);
+        return match evidence.sockets {
+            None if sockets_tell => "ss -tan > ss.txt   # and put it beside the other files",
+            Some(_) if sockets_tell => "sudo ctlens diagnose   # on that host: sockets and the wire tell",
+            _ => "sudo ctlens diagnose   # on that host: only the wire tells who still tries",
+        }
+        .to_string();
     }
     let sampled = evidence.table.as_ref().is_some_and(|t| t.sampled_of.is_some());
     let sockets = evidence.half_open.as_ref().and_then(|h| h.syn_sent_sockets);
@@ -116,35 +124,59 @@ fn settle(evidence: &Evidence, sum: &Sum, direction: Direction) -> String {
     if sum.of_settled.unclear.value > sum.settled.value * 0.5 && direction != Direction::Out {
         return STAMP.to_string();
     }
-    if sampled && !sum.entries.is_exact() {
+    let tapped = evidence.tap.as_ref().map(|tap| tap.secs);
+    if sampled && !sum.entries.is_exact() && (direction == Direction::Out || tapped.is_some()) {
         return EXACT.to_string();
     }
-    let already = evidence.tap.as_ref().map_or(3.0, |tap| tap.secs.max(3.0));
-    format!("ctlens diagnose --tap {:.0}s", (already * 4.0).min(60.0))
+    match tapped {
+        None => "ctlens diagnose --tap 3s".to_string(),
+        Some(secs) if secs >= LONG_TAP_SECS => OLD.to_string(),
+        Some(secs) => format!("ctlens diagnose --tap {:.0}s", (secs.max(3.0) * 4.0).min(60.0)),
+    }
 }
 
-/// conntrack(8) deletes by state and tuple; who still tries it does not know.
-pub fn delete(state: TcpState, pile: &Pile) -> String {
+/// Below this, deletes by destination would leave most of the pile.
+const MOST: f64 = 0.5;
+
+/// Deletes what is held: by destination where the named ones are most of the pile, else the whole state. conntrack(8)
+/// deletes by state and tuple; who still tries it does not know.
+pub fn deletes(state: TcpState, pile: &Pile, caution: &str) -> Vec<Fix> {
     let name = state.name();
-    let target = pile
-        .destinations
-        .first()
-        .filter(|d| d.entries.value >= pile.settled().value * 0.5);
-    if let Some(first) = target {
-        let family = if first.addr.is_ipv6() { "-f ipv6 " } else { "" };
-        return format!(
-            "conntrack -D {family}-p tcp --state {name} --reply-src {} --reply-port-src {} >/dev/null",
-            first.addr, first.port
-        );
+    let effect = "frees them at once; a sysctl does not shorten entries already there";
+    let targets = named(pile);
+    let covered: f64 = targets.iter().map(|d| d.entries.value).sum();
+    if !targets.is_empty() && covered >= pile.settled().value * MOST {
+        let one = targets.len() == 1;
+        let delete = |(index, target): (usize, &&Destination)| {
+            let family = if target.addr.is_ipv6() { "-f ipv6 " } else { "" };
+            let command = format!(
+                "conntrack -D {family}-p tcp --state {name} --reply-src {} --reply-port-src {} >/dev/null",
+                target.addr, target.port
+            );
+            let what = match index {
+                0 if one => format!("Delete the held entries now ({caution})"),
+                0 => format!("Delete the held entries to {} now ({caution})", target.label()),
+                _ => format!("Delete those to {} in the same way", target.label()),
+            };
+            fix(what, Some(command), effect)
+        };
+        return targets.iter().enumerate().map(delete).collect();
     }
-    let four = format!("conntrack -D -p tcp --state {name} >/dev/null");
-    let six = format!("conntrack -D -f ipv6 -p tcp --state {name} >/dev/null");
     // Older conntrack(8) means IPv4 where no family is given.
-    match pile.v6_share {
-        share if share <= 0.0 => four,
-        share if share >= 1.0 => six,
-        _ => format!("{four}; {six}"),
-    }
+    let families: &[(&str, &str)] = match pile.v6_share {
+        share if share <= 0.0 => &[("", "")],
+        share if share >= 1.0 => &[("-f ipv6 ", "")],
+        _ => &[("", "IPv4 "), ("-f ipv6 ", "IPv6 ")],
+    };
+    let delete = |(family, called): &(&str, &str)| {
+        let what = format!("Delete all {called}{name} entries now ({caution})");
+        fix(
+            what,
+            Some(format!("conntrack -D {family}-p tcp --state {name} >/dev/null")),
+            effect,
+        )
+    };
+    families.iter().map(delete).collect()
 }
 
 fn basis_item(sum: &Sum, state: TcpState, basis: Basis, who: &str) -> Weighed {
@@ -212,7 +244,7 @@ fn amplified(sum: &Sum, basis: Basis) -> Option<Weighed> {
 /// Occupancy is arrivals x timeout, whoever still waits: it explains the pile, and proves nobody gone.
 fn little(evidence: &Evidence, state: TcpState, pile: &Pile) -> Option<Weighed> {
     let timeout = evidence.timeouts.of_tcp(state)?;
-    let rate = pile.new_per_s?;
+    let rate = pile.new_per_s.filter(|rate| rate.value >= 1.0)?;
     let predicted = rate.value * f64::from(timeout);
     let fits = (pile.entries.value / predicted - 1.0).abs() <= 0.3;
     let text = format!(

@@ -6,6 +6,8 @@ use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Rule, Verdict, count, fact, fix, whole};
 use crate::evidence::{Direction, Evidence, Pile};
 
+/// SYNs per second that the advised guard lets through at least.
+const LEAST_LIMIT: f64 = 10.0;
 /// So many distinct sources …
 const MANY_SOURCES: u64 = 200;
 /// … of which this share has one entry each.
@@ -130,17 +132,20 @@ fn fixes(evidence: &Evidence, direction: Direction, pile: &Pile) -> Vec<Fix> {
     if let Some(first) = pile.destinations.first() {
         // After DNAT (-100), since the destination is who answers; an entry that is not confirmed is never in the table.
         let family = if first.addr.is_ipv6() { "ip6" } else { "ip" };
+        // Well below what comes now, or it would change nothing.
+        let rate = pile.new_per_s.map_or(LEAST_LIMIT, |rate| rate.value / 4.0);
+        let limit = rate.max(LEAST_LIMIT) as u64;
         let command = format!(
             "nft 'add table inet ctlens_guard; \
              add chain inet ctlens_guard pre {{ type filter hook prerouting priority -99; }}; \
              add rule inet ctlens_guard pre {family} daddr {} tcp dport {} tcp flags & (fin|syn|rst|ack) == syn \
-             limit rate over 1000/second drop'",
+             limit rate over {limit}/second drop'",
             first.addr, first.port
         );
         out.push(fix(
             format!("Limit new SYNs to {} before they enter the table", first.label()),
             Some(command),
-            "at once, legitimate SYNs above the limit included; undo: nft delete table inet ctlens_guard",
+            "at once, legitimate SYNs above the limit included; undo: delete table inet ctlens_guard in the same way",
         ));
     }
     let command = "sysctl -w net.ipv4.tcp_syncookies=1";

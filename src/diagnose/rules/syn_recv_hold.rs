@@ -1,6 +1,6 @@
 //! SYN_RECV entries that outlive the server's half-open connection.
 
-use super::hold::{Held, delete, held};
+use super::hold::{Held, deletes, held};
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{listed, places};
 use crate::diagnose::rule::{Finding, Rule, Verdict, count, fact, fix};
@@ -58,11 +58,8 @@ fn check(evidence: &Evidence) -> Verdict {
         count(sum.entries),
         timeout.map_or(String::new(), |s| format!(", they stay for {s} s")),
     );
-    let mut fixes = vec![fix(
-        "Delete the held entries now (handshakes under way there go too: their clients must connect again)",
-        Some(delete(TcpState::SynRecv, pile)),
-        "frees them at once; a sysctl does not shorten entries already there",
-    )];
+    let caution = "handshakes under way there go too: their clients must connect again";
+    let mut fixes = deletes(TcpState::SynRecv, pile, caution);
     if timeout.is_none_or(|t| t > FLOOR_SECS + 1) {
         fixes.push(fix(
             "Shorten the timeout for new entries",

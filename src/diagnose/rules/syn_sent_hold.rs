@@ -1,11 +1,11 @@
 //! SYN_SENT entries that outlive their connection attempts.
 
-use super::hold::{Held, delete, held};
+use super::hold::{Held, deletes, held};
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{background, below_share_of_max, largest, listed, places, sum};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Rule, Verdict, count, fix, whole};
-use crate::evidence::{Direction, Evidence, Pile, longest_gap_secs};
+use crate::evidence::{Basis, Direction, Evidence, Pile, longest_gap_secs};
 use crate::model::TcpState;
 
 pub const RULE: Rule = Rule {
@@ -47,12 +47,18 @@ fn check(evidence: &Evidence) -> Verdict {
         format!(" towards {}", listed(&place))
     };
     let whose = match direction {
+        _ if pile.basis == Basis::Ages => "most are older than clients wait, which is all that tells",
         Direction::Out => "this host's programs have given up",
         Direction::In | Direction::Forward => "the clients have given up",
         Direction::Unknown => "no socket of this host waits for them",
     };
+    let holds = if pile.basis == Basis::Ages {
+        "probably holds"
+    } else {
+        "holds"
+    };
     let headline = format!(
-        "The firewall holds {} of {} SYN_SENT entries{towards}: {whose}, the entries stay{}.",
+        "The firewall {holds} {} of {} SYN_SENT entries{towards}: {whose}, the entries stay{}.",
         count(sum.held),
         count(sum.entries),
         evidence
@@ -84,11 +90,8 @@ fn noise(evidence: &Evidence) -> Option<String> {
 
 fn fixes(evidence: &Evidence, direction: Direction, pile: &Pile) -> Vec<Fix> {
     let timeout = evidence.timeouts.of_tcp(TcpState::SynSent);
-    let mut out = vec![fix(
-        "Delete the held entries now (live ones there go too: such a client's next SYN makes a new entry)",
-        Some(delete(TcpState::SynSent, pile)),
-        "frees them at once; a sysctl does not shorten entries already there",
-    )];
+    let caution = "live ones there go too: such a client's next SYN makes a new entry";
+    let mut out = deletes(TcpState::SynSent, pile, caution);
     // Remote clients follow their own settings, of which the default is all that is known.
     let own = evidence.settings.number("net.ipv4.tcp_syn_retries");
     let forwards = evidence.settings.number("net.ipv4.ip_forward") == Some(1);
