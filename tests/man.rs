@@ -10,7 +10,7 @@ use clap_mangen::roff::{Roff, roman};
 use ctlens::cli::args::Cli;
 
 fn pages() -> Vec<(String, Vec<u8>)> {
-    let cli = Cli::command().name("ctlens");
+    let cli = Cli::command().name("ctlens").disable_help_subcommand(true);
     let mut pages = vec![page("ctlens", cli.clone())];
     for command in cli.get_subcommands().filter(|c| !c.is_hide_set()) {
         let name = format!("ctlens-{}", command.get_name());
@@ -22,6 +22,13 @@ fn pages() -> Vec<(String, Vec<u8>)> {
 }
 
 fn page(name: &str, command: Command) -> (String, Vec<u8>) {
+    let after = command
+        .get_after_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let (notes, examples) = after.split_once("\n\nExamples:\n").unwrap_or((&after, ""));
+    let notes = notes.lines().skip(1).collect::<Vec<_>>().join(" "); // the exit status has its own section
+    let command = command.after_help(None::<&'static str>);
     let man = Man::new(command.name(&*name.to_string().leak()))
         .title(name.to_uppercase())
         .source(format!("ctlens {}", env!("CARGO_PKG_VERSION")))
@@ -29,6 +36,18 @@ fn page(name: &str, command: Command) -> (String, Vec<u8>) {
     let mut out = Vec::new();
     man.render(&mut out).expect("a page is rendered into memory");
     let mut more = Roff::new();
+    if !notes.is_empty() {
+        more.control("SH", ["NOTES"]);
+        more.text([roman(notes)]);
+    }
+    if !examples.is_empty() {
+        more.control("SH", ["EXAMPLES"]);
+        more.control("nf", []);
+        for line in examples.lines() {
+            more.text([roman(line.trim())]);
+        }
+        more.control("fi", []);
+    }
     more.control("SH", ["EXIT STATUS"]);
     for (status, meaning) in [
         ("0", "Nothing found; for list and record: done."),
@@ -40,7 +59,20 @@ fn page(name: &str, command: Command) -> (String, Vec<u8>) {
         more.text([roman(meaning)]);
     }
     more.control("SH", ["SEE ALSO"]);
-    more.text([roman("ctlens(1), conntrack(8), nft(8), ss(8), sysctl(8)")]);
+    let own = [
+        "ctlens",
+        "ctlens-diagnose",
+        "ctlens-list",
+        "ctlens-record",
+        "ctlens-status",
+    ];
+    let others = ["conntrack(8)", "nft(8)", "ss(8)", "sysctl(8)"];
+    let own = own
+        .iter()
+        .filter(|page| **page != name)
+        .map(|page| format!("{page}(1)"));
+    let all: Vec<String> = own.chain(others.map(str::to_string)).collect();
+    more.text([roman(all.join(", "))]);
     more.to_writer(&mut out).expect("a page is rendered into memory");
     (format!("{name}.1"), out)
 }

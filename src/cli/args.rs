@@ -10,12 +10,14 @@ use crate::model::{TcpState, proto};
 const AFTER: &str = "\
 Exit status: 0 nothing found, 1 something found or undecided, 2 could not look.
 Reading entries needs CAP_NET_ADMIN (root). Looking never changes the host.
+Durations: 500ms, 2s (or 2), 5m, 1h.
 
 Examples:
   sudo ctlens diagnose                 who holds the half-open connections here?
   sudo ctlens status                   the table on one screen
   ctlens diagnose --from incident/     pasted netstat, conntrack -L, sysctl.conf
-  sudo ctlens record incident.pcapng.zst && ctlens diagnose --from incident.pcapng.zst";
+  sudo ctlens record case.pcapng.zst   for a colleague, who types:
+  ctlens diagnose --from case.pcapng.zst";
 
 /// Who holds the half-open connections: the firewall, the proxy or the backend?
 #[derive(Debug, Parser)]
@@ -32,7 +34,7 @@ pub enum Command {
     /// Prints entries, nf_conntrack_max, fill, buckets and mean chain length; a row per protocol and TCP state with its
     /// count, share, timeout in force, entries per second entering it (where ages tell), median and oldest age, and how
     /// many early_drop may evict (not ASSURED); conntrack's counters as differences over the window; and the verdict's
-    /// headline. Over 100,000 entries it reads a sample, says so, and gives 95 % intervals; --exact reads all.
+    /// headline. As long as the window it also listens on the wire, as diagnose does; --window 0 does not. Over 100,000 entries it reads a sample, says so, and gives 95 % intervals; --exact reads all.
     ///
     /// JSON (--format json) has the schema ctlens.report/1, as of diagnose.
     Status(StatusArgs),
@@ -55,7 +57,7 @@ pub enum Command {
     Diagnose(DiagnoseArgs),
     /// The entries, filtered
     ///
-    /// Rows are those of conntrack -L. A filter goes down to the kernel only where an early sample says that it
+    /// Rows are those of conntrack -L, without use= and delta-time=; a zone of one direction counts as the entry's. A filter goes down to the kernel only where an early sample says that it
     /// matches enough of the table: a dump that matches little of a full hash stalls packets. The result is the same
     /// either way. Rows stream: memory does not grow with the table.
     List(ListArgs),
@@ -132,7 +134,7 @@ pub struct WatchArgs {
     ///
     /// By default 3s where this host forwards or listens; it tells live clients from gone ones where no local socket
     /// can.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = tap)]
     pub tap: Option<Duration>,
 }
 
@@ -157,7 +159,7 @@ pub struct RecordArgs {
 pub struct ListArgs {
     #[command(flatten)]
     pub common: CommonArgs,
-    /// Only this TCP state, as conntrack names it
+    /// Only this TCP state: SYN_SENT, SYN_RECV, ESTABLISHED, FIN_WAIT, CLOSE_WAIT, LAST_ACK, TIME_WAIT, CLOSE, SYN_SENT2
     #[arg(long, value_name = "STATE", value_parser = state)]
     pub state: Option<TcpState>,
     /// Only entries that never saw a packet in reply direction
@@ -233,6 +235,16 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err("a duration is between 0 and 24h".to_string());
     }
     Ok(Duration::from_secs_f64(secs))
+}
+
+/// A client's SYN comes again after a second at the soonest: a shorter silence tells nothing.
+fn tap(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        given if given > Duration::ZERO && given < Duration::from_secs(1) => {
+            Err("too short to tell anything: at least 1s, or 0 to listen not at all".to_string())
+        }
+        given => Ok(given),
+    }
 }
 
 fn state(text: &str) -> Result<TcpState, String> {

@@ -13,6 +13,9 @@ const SECS_PER_ENTRY: f64 = 3e-6;
 /// Sockets whose process is looked for.
 const MAX_OWNED: usize = 512;
 
+/// Counters that are watched for less say nothing.
+const LEAST_WINDOW_SECS: f64 = 0.2;
+
 /// What to look at, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
@@ -91,9 +94,12 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
         addresses: true,
     };
     let snapshot = collect::snapshot(kernel, &presence, needs);
-    let window_secs = first
+    let watched_secs = first
         .as_ref()
         .map_or(0.0, |(moment, ..)| snapshot.taken.secs_since(*moment));
+    // Two readings so close together show no rise: no window then, as a replay of a look without one has none.
+    let first = first.filter(|_| watched_secs >= LEAST_WINDOW_SECS);
+    let window_secs = first.as_ref().map_or(0.0, |_| watched_secs);
     if is_idle(&snapshot) && presence.net_admin {
         gaps.extend(untracked(kernel, &presence)?);
     }

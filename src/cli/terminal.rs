@@ -1,6 +1,7 @@
 //! Standard output and error: the result on one, progress and reasons on the other.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::{CommonArgs, When};
 use super::look::Note;
@@ -12,6 +13,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Writes a result. A reader that has gone away (`| head`) has seen enough: that is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
+    clear();
     let mut out = io::stdout().lock();
     forgive(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
     Ok(())
@@ -33,6 +35,7 @@ impl Rows {
 
     /// Writes what `fill` puts into the row; false where nobody reads any more.
     pub fn write(&mut self, fill: impl FnOnce(&mut Vec<u8>)) -> io::Result<bool> {
+        clear();
         self.row.clear();
         fill(&mut self.row);
         forgive(self.out.write_all(&self.row))
@@ -55,6 +58,7 @@ fn forgive(result: io::Result<()>) -> io::Result<bool> {
 
 /// One line on standard error.
 pub fn note(text: &str) {
+    clear();
     let _ = writeln!(io::stderr(), "ctlens: {text}");
 }
 
@@ -63,11 +67,21 @@ pub fn complain(error: &anyhow::Error) {
     note(&format!("{error:#}"));
 }
 
+/// Whether a line of progress stands on the terminal, which results may share.
+static SHOWN: AtomicBool = AtomicBool::new(false);
+
+/// Takes the line of progress away.
+fn clear() {
+    // Asked once per row: the load is free, the exchange is not.
+    if SHOWN.load(Ordering::Relaxed) && SHOWN.swap(false, Ordering::Relaxed) {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+}
+
 /// Progress shows only on a terminal, and goes away; reasons only with -v.
 pub struct Progress {
     verbose: bool,
     terminal: bool,
-    shown: bool,
 }
 
 impl Progress {
@@ -75,7 +89,6 @@ impl Progress {
         Progress {
             verbose,
             terminal: io::stderr().is_terminal(),
-            shown: false,
         }
     }
 
@@ -83,10 +96,9 @@ impl Progress {
         match text {
             Note::Progress(text) if self.terminal => {
                 let _ = write!(io::stderr(), "\r\x1b[Kctlens: {text} …");
-                self.shown = true;
+                SHOWN.store(true, Ordering::Relaxed);
             }
             Note::Reason(text) if self.verbose => {
-                self.clear();
                 note(text);
             }
             _ => {}
@@ -94,9 +106,7 @@ impl Progress {
     }
 
     pub fn clear(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+        clear();
     }
 }
 
