@@ -5,7 +5,7 @@ mod fake;
 use std::ops::ControlFlow;
 
 use ctlens::collect::{self, How, Needs, Plan, Presence, Tracking};
-use ctlens::kernel::{Channel, Errno};
+use ctlens::kernel::{Channel, Errno, Kernel};
 use ctlens::model::{Gap, Limits, SocketState};
 
 use fake::{DUMP_INTR, Datagram, Fake, MULTI, attribute, done, message, refused};
@@ -274,4 +274,29 @@ fn nobody_is_not_root() {
     for path in [MAX, "/proc/net/stat/nf_conntrack"] {
         assert!(Presence::read(&mut nobody().file(path, "")).conntrack, "{path}");
     }
+}
+
+#[test]
+fn a_tap_that_has_seen_enough_says_when_and_that_later_clients_are_unseen() {
+    // SLL2 of an incoming IPv4 packet, and a SYN in it.
+    let mut packet = [0u8; 60];
+    packet[..2].copy_from_slice(&[0x08, 0x00]);
+    packet[20] = 0x45;
+    packet[29] = 6;
+    (packet[52], packet[53]) = (0x50, 0x02);
+    let mut kernel = Fake::new(|_, _: &[u8]| Vec::new());
+    kernel.tapped = vec![Ok(packet.to_vec()); 200_001];
+    let mut seen = 0;
+    let look = collect::tap(&mut kernel, 3.0, &mut |_| seen += 1).expect("it listens");
+    assert_eq!((seen, sources(&look.gaps)), (200_000, vec!["tap"]));
+    assert!(
+        look.gaps[0].reason.contains("seen enough after 0.0 s"),
+        "{look:?}"
+    );
+    assert_eq!(look.gaps[0].remedy, "ctlens diagnose --tap 100ms");
+    assert!(kernel.now() > look.ended && look.secs < 1.0);
+    // One packet, and silence to the end.
+    kernel.tapped = vec![Ok(packet.to_vec())];
+    let look = collect::tap(&mut kernel, 3.0, &mut |_| ()).expect("it listens");
+    assert_eq!(look.gaps, []);
 }

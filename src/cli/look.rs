@@ -178,8 +178,7 @@ fn listen(
 ) -> Option<TapLog> {
     let secs = match tap {
         Tap::Always(secs) => secs,
-        // It can tell something where SYNs come in: on a host that forwards, or that listens.
-        Tap::Where(secs) if forwards(kernel) || has_listener(kernel, presence) => secs,
+        Tap::Where(secs) if collect::worth_tapping(kernel, presence) => secs,
         Tap::Where(_) => return None,
         Tap::Off => {
             gaps.push(Gap::new(
@@ -196,15 +195,8 @@ fn listen(
         Ok(look) => {
             log.facts.secs = look.secs;
             log.facts.lost = look.lost;
-            log.facts.stopped_early = look.stopped_early;
-            if look.lost > 0 {
-                let reason = format!("{} packets were lost for want of buffer", look.lost);
-                gaps.push(Gap::new(
-                    "tap",
-                    reason,
-                    "its silence is less certain: run it again with a shorter --tap",
-                ));
-            }
+            log.ended = Some(look.ended);
+            gaps.extend(look.gaps);
             Some(log)
         }
         Err(gap) => {
@@ -212,23 +204,6 @@ fn listen(
             None
         }
     }
-}
-
-fn forwards(kernel: &mut dyn Kernel) -> bool {
-    [
-        "/proc/sys/net/ipv4/ip_forward",
-        "/proc/sys/net/ipv6/conf/all/forwarding",
-    ]
-    .iter()
-    .any(|path| kernel.read_file(path).is_ok_and(|text| text.trim_ascii() == b"1"))
-}
-
-fn has_listener(kernel: &mut dyn Kernel, presence: &Presence) -> bool {
-    let mut any = false;
-    let _ = collect::sockets(kernel, presence, &[SocketState::Listen], &mut |socket| {
-        any |= !socket.tuple.src.is_loopback();
-    });
-    any
 }
 
 fn count(

@@ -20,4 +20,4 @@ pub use plan::{How, Plan, SAMPLE_ABOVE, Wish, plan, push_filter};
 pub use presence::{Presence, Tracking, tracking};
 pub use sockets::sockets;
 pub use sources::{Needs, counters, snapshot};
-pub use tap::{TapLook, tap};
+pub use tap::{TapLook, tap, worth_tapping};

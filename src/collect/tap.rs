@@ -2,8 +2,10 @@
 
 use std::ops::ControlFlow;
 
+use super::presence::Presence;
+use super::sockets::sockets;
 use crate::kernel::{BpfInstruction, Errno, Kernel, Source};
-use crate::model::{Gap, Segment};
+use crate::model::{Gap, Moment, Segment, SocketState};
 use crate::wire::packet;
 
 /// Enough of a packet for IPv6 with extensions, TCP, and an ICMP error's quote.
@@ -11,13 +13,40 @@ const SNAP_BYTES: u32 = 128;
 /// The tap ends early after so many segments: on a flooded host it has seen enough.
 const MAX_SEGMENTS: u64 = 200_000;
 const BUFFER_BYTES: u32 = 4 << 20;
+/// No shorter tap is advised.
+const MIN_TAP_MS: u64 = 100;
 
 /// How the look went.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TapLook {
     pub secs: f64,
+    /// Of what began later it says nothing.
+    pub ended: Moment,
     pub lost: u64,
-    pub stopped_early: bool,
+    /// What its silence does not tell.
+    pub gaps: Vec<Gap>,
+}
+
+/// Whether a tap can tell something: where SYNs come in, on a host that forwards or that listens.
+pub fn worth_tapping(kernel: &mut dyn Kernel, presence: &Presence) -> bool {
+    forwards(kernel) || listens(kernel, presence)
+}
+
+fn forwards(kernel: &mut dyn Kernel) -> bool {
+    [
+        "/proc/sys/net/ipv4/ip_forward",
+        "/proc/sys/net/ipv6/conf/all/forwarding",
+    ]
+    .iter()
+    .any(|path| kernel.read_file(path).is_ok_and(|text| text.trim_ascii() == b"1"))
+}
+
+fn listens(kernel: &mut dyn Kernel, presence: &Presence) -> bool {
+    let mut any = false;
+    let _ = sockets(kernel, presence, &[SocketState::Listen], &mut |socket| {
+        any |= !socket.tuple.src.is_loopback();
+    });
+    any
 }
 
 /// Listens for `secs`, fewer where it has seen enough.
@@ -39,15 +68,39 @@ pub fn tap(kernel: &mut dyn Kernel, secs: f64, each: &mut dyn FnMut(&Segment)) -
             ControlFlow::Continue(())
         }
     });
-    let took = kernel.now().secs_since(began);
-    match heard {
-        Ok(lost) => Ok(TapLook {
-            secs: took,
-            lost,
-            stopped_early: segments >= MAX_SEGMENTS,
-        }),
-        Err(errno) => Err(Gap::new("tap", reason(errno), remedy(errno))),
+    let ended = kernel.now();
+    let took = ended.secs_since(began);
+    let lost = heard.map_err(|errno| Gap::new("tap", reason(errno), remedy(errno)))?;
+    let mut gaps = Vec::new();
+    if lost > 0 {
+        gaps.push(Gap::new(
+            "tap",
+            format!("{lost} packets were lost for want of buffer"),
+            "its silence is less certain: run it again with a shorter --tap",
+        ));
     }
+    if segments >= MAX_SEGMENTS {
+        gaps.push(seen_enough(took));
+    }
+    Ok(TapLook {
+        secs: took,
+        ended,
+        lost,
+        gaps,
+    })
+}
+
+/// A shorter tap ends with the window again, as it should.
+fn seen_enough(took: f64) -> Gap {
+    let shorter_ms = ((took * 1000.0) as u64 / 2).max(MIN_TAP_MS);
+    Gap::new(
+        "tap",
+        format!(
+            "it had seen enough after {took:.1} s ({MAX_SEGMENTS} packets): whether clients that began later still \
+             try cannot be told"
+        ),
+        format!("ctlens diagnose --tap {shorter_ms}ms"),
+    )
 }
 
 fn reason(errno: Errno) -> String {

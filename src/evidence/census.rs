@@ -24,7 +24,7 @@ pub struct Census<'a> {
     sockets: Option<HashSet<Tuple>>,
     requests: Option<HashSet<Tuple>>,
     tap: Option<&'a TapLog>,
-    /// When the tap and the first reading of the sockets ended.
+    /// When the first reading of the sockets began; the tap had ended by then.
     began: Moment,
     timeouts: Timeouts,
     /// The time left of a SYN_SENT entry may tell the time since its last SYN, not since its first.
@@ -150,9 +150,9 @@ impl<'a> Census<'a> {
                 Some(requests) if requests.contains(&flow.reply) => Fate::Live,
                 Some(_) if young => Fate::Unclear,
                 Some(_) => Fate::Held,
-                None => self.by_wire(flow, age, waited, answered),
+                None => self.by_wire(flow, age, now, answered),
             },
-            _ => self.by_wire(flow, age, waited, answered),
+            _ => self.by_wire(flow, age, now, answered),
         };
         let piles = if answered {
             &mut self.syn_recv
@@ -181,14 +181,16 @@ impl<'a> Census<'a> {
         }
     }
 
-    fn by_wire(&self, flow: &Flow, age: Option<u32>, waited: f64, answered: bool) -> Fate {
+    fn by_wire(&self, flow: &Flow, age: Option<u32>, now: Moment, answered: bool) -> Fate {
         let Some(age) = age else { return Fate::Unclear };
         // The middle of the second that CTA_TIMEOUT names.
         let age = f64::from(age) - 0.5;
         let Some(tap) = self.tap else {
             return Fate::Aged { age_secs: age };
         };
-        let (age_secs, tap_secs) = ((age - waited).max(0.0), tap.facts.secs);
+        // What was born after its end is too young to tell.
+        let since = now.secs_since(tap.ended.unwrap_or(self.began));
+        let (age_secs, tap_secs) = ((age - since).max(0.0), tap.facts.secs);
         // The first SYN of an entry born during the tap is no repeat.
         let born_inside = age_secs <= tap_secs + 1.0;
         let again = |seen: u32| if born_inside { seen >= 2 } else { seen >= 1 };

@@ -252,8 +252,6 @@ pub struct TapFacts {
     pub segments: u64,
     /// Packets lost for want of buffer.
     pub lost: u64,
-    /// Closed before its time because it had seen enough.
-    pub stopped_early: bool,
     pub syns: u64,
     /// SYNs whose tuple was seen before in the window, or has an entry older than the window.
     pub syn_retransmits: u64,

@@ -3,11 +3,13 @@
 use foldhash::{HashMap, HashMapExt};
 
 use super::TapFacts;
-use crate::model::{Segment, SegmentKind, Tuple};
+use crate::model::{Moment, Segment, SegmentKind, Tuple};
 
 /// Segments by tuple, with the number of times each was seen.
 pub struct TapLog {
     pub facts: TapFacts,
+    /// When it ended; unset where that was with the reading of the sockets.
+    pub ended: Option<Moment>,
     syns: HashMap<Tuple, Seen>,
     syn_acks: HashMap<Tuple, Seen>,
 }
@@ -22,6 +24,7 @@ impl Default for TapLog {
     fn default() -> TapLog {
         TapLog {
             facts: TapFacts::default(),
+            ended: None,
             syns: HashMap::new(),
             syn_acks: HashMap::new(),
         }

@@ -20,6 +20,8 @@ pub struct Host {
     pub segments: Vec<Segment>,
     pub tapped: bool,
     pub lost: u64,
+    /// Seconds between the tap's end and the readings.
+    pub tap_ended_before: f64,
     pub kernel: &'static str,
     pub syn_sent_secs: u32,
     pub sampled_of: Option<u64>,
@@ -35,6 +37,7 @@ impl Default for Host {
             segments: Vec::new(),
             tapped: true,
             lost: 0,
+            tap_ended_before: 0.0,
             kernel: "6.18.0",
             syn_sent_secs: 120,
             sampled_of: None,
@@ -73,6 +76,7 @@ impl Host {
         self.segments.iter().for_each(|segment| tap.add(segment));
         tap.facts.secs = TAP_SECS;
         tap.facts.lost = self.lost;
+        tap.ended = Some(Moment::default().plus_secs(NOW - self.tap_ended_before));
         let mut census = Census::new(&snapshot, Some(&tap).filter(|_| self.tapped));
         self.flows.iter().for_each(|flow| census.add(flow, now));
         let look = TableLook {

@@ -8,6 +8,7 @@ mod fixtures;
 mod heap;
 mod host;
 mod hosts;
+mod late;
 mod missing;
 mod scene;
 mod thresholds;
