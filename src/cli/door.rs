@@ -108,10 +108,37 @@ fn is_recording_at(from: &str) -> anyhow::Result<bool> {
 /// The namespace that the recording's own command named: its report's commands name it again.
 fn recorded_netns(about: &str) -> Option<String> {
     let words = std::iter::once("ctlens").chain(about.split_whitespace());
-    match Cli::try_parse_from(words).ok()?.command {
+    let netns = match Cli::try_parse_from(words).ok()?.command {
         Command::Status(args) => args.common.netns,
         Command::Diagnose(args) => args.common.netns,
         Command::List(args) => args.common.netns,
         Command::Record(args) => args.netns,
+    };
+    // Whoever wrote the file chose it, and it ends up in commands for root.
+    netns.filter(|name| Netns::is_plausible(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recording_names_its_namespace_but_no_command() {
+        let named = recorded_netns("diagnose --netns edge --window 0");
+        assert_eq!(named.as_deref(), Some("edge"));
+        assert_eq!(
+            recorded_netns("record x.pcapng --netns /run/netns/a-b").as_deref(),
+            Some("/run/netns/a-b")
+        );
+        for about in [
+            "diagnose --netns $(id)",
+            "diagnose --netns a;id",
+            "diagnose --netns=-e",
+            "diagnose --netns `id`",
+            "diagnose",
+            "rm -rf",
+        ] {
+            assert_eq!(recorded_netns(about), None, "{about}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::args::{CommonArgs, When};
 use super::look::Note;
 use crate::kernel::Netns;
-use crate::render::Style;
+use crate::render::{Style, shell_quoted};
 
 /// What is buffered of a stream of rows.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -127,11 +127,12 @@ pub fn style(common: &CommonArgs, netns: Option<&str>) -> Style {
             io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
         }
     };
-    let again = netns.map_or(String::new(), |netns| format!("--netns {netns}"));
-    let inside = netns.map_or(String::new(), |netns| Netns::parse(netns).entered_by());
+    let again = netns.map_or(String::new(), |netns| format!("--netns {}", shell_quoted(netns)));
+    let inside = netns.map_or(Vec::new(), |netns| Netns::parse(netns).entered_by());
+    let inside: Vec<_> = inside.iter().map(|word| shell_quoted(word)).collect();
     Style {
         colour,
         again,
-        inside,
+        inside: inside.join(" "),
     }
 }

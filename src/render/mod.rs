@@ -15,5 +15,5 @@ pub use diagnose::diagnose_text;
 pub use flow::{FLOW_SCHEMA, flow_json, flow_text};
 pub use json::report_json;
 pub use status::status_text;
-pub use style::Style;
+pub use style::{Style, shell_quoted};
 pub use top::{TOP_SCHEMA, top_json, top_text};

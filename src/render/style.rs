@@ -1,5 +1,7 @@
 //! How text is dressed: colours (the only place that knows escape codes), and commands that reach the right namespace.
 
+use std::borrow::Cow;
+
 /// How text for people is dressed; what it says is the same either way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Style {
@@ -65,6 +67,16 @@ impl Style {
     }
 }
 
+/// A word as a shell reads it back unchanged.
+pub fn shell_quoted(word: &str) -> Cow<'_, str> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:@+/=%,".contains(&b);
+    if !word.is_empty() && word.bytes().all(plain) {
+        Cow::Borrowed(word)
+    } else {
+        Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+    }
+}
+
 fn is_own(command: &str) -> bool {
     command.starts_with("ctlens ")
 }
@@ -72,6 +84,23 @@ fn is_own(command: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_that_a_shell_would_read_are_quoted() {
+        for plain in [
+            "edge",
+            "/proc/4/ns/net",
+            "--net=/proc/4/ns/net",
+            "a-b_c.pcapng.zst",
+        ] {
+            assert_eq!(shell_quoted(plain), plain);
+        }
+        assert_eq!(shell_quoted("$(id)"), "'$(id)'");
+        assert_eq!(shell_quoted("a b"), "'a b'");
+        assert_eq!(shell_quoted("it's"), r"'it'\''s'");
+        assert_eq!(shell_quoted(""), "''");
+        assert_eq!(shell_quoted("~root"), "'~root'");
+    }
 
     #[test]
     fn commands_reach_the_namespace_that_was_looked_at() {

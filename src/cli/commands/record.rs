@@ -6,6 +6,7 @@ use super::super::door::Door;
 use super::super::look::look;
 use super::super::terminal::{self, Progress};
 use super::diagnose;
+use crate::render::shell_quoted;
 
 pub fn record(args: &RecordArgs) -> anyhow::Result<Outcome> {
     let mut progress = Progress::new(args.verbose);
@@ -18,8 +19,10 @@ pub fn record(args: &RecordArgs) -> anyhow::Result<Outcome> {
         let file = &args.file;
         terminal::print(&format!(
             "{file}: {} blocks, {} bytes\nIt holds addresses of this host and its peers: mind whom you send it to.\n\
-             Next: $ ctlens diagnose --from {file}\n",
-            written.blocks, written.bytes
+             Next: $ ctlens diagnose --from {}\n",
+            written.blocks,
+            written.bytes,
+            shell_quoted(file)
         ))?;
     }
     // What cannot be looked at is recorded all the same: it replays the refusal.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 /// Where `ip netns add` keeps its names.
 const NAMED: &str = "/run/netns";
+/// PATH_MAX (include/uapi/linux/limits.h).
+const MAX_PLAUSIBLE_BYTES: usize = 4096;
 /// Names shown where the wanted one does not exist.
 const NAMES_SHOWN: usize = 5;
 
@@ -47,11 +49,23 @@ impl Netns {
         }
     }
 
-    /// What a shell puts before a command to run it there.
-    pub fn entered_by(&self) -> String {
+    /// Whether a name from elsewhere, a recording say, looks like one of a namespace: it will be shown in commands
+    /// that are pasted into a shell.
+    pub fn is_plausible(given: &str) -> bool {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:@+/".contains(&b);
+        !given.is_empty()
+            && given.len() <= MAX_PLAUSIBLE_BYTES
+            && !given.starts_with('-')
+            && given.bytes().all(plain)
+    }
+
+    /// The words that go before a command to run it there. They are not quoted for a shell.
+    pub fn entered_by(&self) -> Vec<String> {
         match self.path.strip_prefix(NAMED) {
-            Ok(name) => format!("ip netns exec {}", name.display()),
-            Err(_) => format!("nsenter --net={}", self.path.display()),
+            Ok(name) => ["ip", "netns", "exec", &name.to_string_lossy()]
+                .map(str::to_string)
+                .to_vec(),
+            Err(_) => vec!["nsenter".to_string(), format!("--net={}", self.path.display())],
         }
     }
 
@@ -108,12 +122,37 @@ mod tests {
     fn names_numbers_and_paths() {
         assert_eq!(Netns::parse("edge").path, PathBuf::from("/run/netns/edge"));
         assert_eq!(Netns::parse("42").path, PathBuf::from("/proc/42/ns/net"));
-        assert_eq!(Netns::parse("edge").entered_by(), "ip netns exec edge");
-        assert_eq!(Netns::parse("42").entered_by(), "nsenter --net=/proc/42/ns/net");
+        assert_eq!(Netns::parse("edge").entered_by(), ["ip", "netns", "exec", "edge"]);
+        assert_eq!(
+            Netns::parse("42").entered_by(),
+            ["nsenter", "--net=/proc/42/ns/net"]
+        );
         assert_eq!(
             Netns::parse("/proc/self/ns/net").path,
             PathBuf::from("/proc/self/ns/net")
         );
+    }
+
+    #[test]
+    fn a_name_that_a_shell_would_read_is_none() {
+        for name in ["edge", "42", "/proc/1/ns/net", "cni-0a1b_2.c:d@e+f"] {
+            assert!(Netns::is_plausible(name), "{name}");
+        }
+        for name in [
+            "",
+            "$(id)",
+            "a;id",
+            "a b",
+            "`id`",
+            "-x",
+            "a\nb",
+            "a'b",
+            "\u{1b}[2J",
+            "é",
+        ] {
+            assert!(!Netns::is_plausible(name), "{name}");
+        }
+        assert!(!Netns::is_plausible(&"x".repeat(4097)));
     }
 
     #[test]
@@ -123,7 +162,14 @@ mod tests {
             error.to_string().contains("/run/netns/no-such-namespace"),
             "{error}"
         );
+        // Without the right to enter any, that is what it says first.
         let error = Netns::parse("/etc/passwd").enter().unwrap_err();
-        assert!(!error.to_string().is_empty());
+        assert!(
+            matches!(
+                error,
+                OpenError::NotANamespace { .. } | OpenError::NotPermitted { .. }
+            ),
+            "{error}"
+        );
     }
 }
