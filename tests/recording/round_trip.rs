@@ -1,7 +1,7 @@
 //! The same calls get the same bytes.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use ctlens::kernel::{Kernel, Record, RecordingError, Replay, is_recording};
@@ -143,15 +143,46 @@ fn devices_and_directories_are_no_place_for_it() {
             .err()
             .expect("refused")
     };
-    std::os::unix::fs::symlink("/dev/null", place.file("link")).unwrap();
-    for path in ["/dev/null".into(), place.dir().to_path_buf(), place.file("link")] {
+    symlink("/dev/null", place.file("link")).unwrap();
+    // Neither what a link names is written over, nor what it would name.
+    fs::write(place.file("theirs"), "precious").unwrap();
+    symlink(place.file("theirs"), place.file("to-a-file")).unwrap();
+    symlink(place.file("nothing"), place.file("dangling")).unwrap();
+    let names = ["link", "to-a-file", "dangling"].map(|name| place.file(name));
+    for path in ["/dev/null".into(), place.dir().to_path_buf()]
+        .into_iter()
+        .chain(names)
+    {
         assert!(
             matches!(begin(&path), RecordingError::NotAFile { .. }),
             "{path:?}"
         );
     }
+    assert_eq!(fs::read(place.file("theirs")).unwrap(), b"precious");
     let error = begin(&place.file("no/such/r.pcapng"));
     assert!(matches!(error, RecordingError::Create { .. }), "{error}");
+}
+
+#[test]
+fn a_link_that_is_put_in_the_way_is_never_followed() {
+    let place = Place::new();
+    let file = place.file("r.pcapng");
+    fs::write(place.file("theirs"), "precious").unwrap();
+    // Under the name that the unfinished file would have: it stays, and what it names too.
+    let partial = place.file(&format!("r.pcapng.{}.partial", std::process::id()));
+    symlink(place.file("theirs"), &partial).unwrap();
+    let error = Record::new(Box::new(Fake::default()), &file, "")
+        .err()
+        .expect("refused");
+    assert!(matches!(error, RecordingError::Create { .. }), "{error}");
+    assert!(fs::symlink_metadata(&partial).is_ok());
+    fs::remove_file(&partial).unwrap();
+    // Under the recording's name while it is made.
+    let record = Record::new(Box::new(Fake::default()), &file, "").unwrap();
+    symlink(place.file("theirs"), &file).unwrap();
+    record.finish().unwrap();
+    assert!(fs::symlink_metadata(&file).unwrap().is_file());
+    assert_eq!(fs::read(place.file("theirs")).unwrap(), b"precious");
 }
 
 #[test]

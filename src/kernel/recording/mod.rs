@@ -42,7 +42,9 @@ const LINKS: [DataLink; 2] = [DataLink::NETLINK, DataLink::LINUX_SLL2];
 pub enum RecordingError {
     #[error("cannot record into {path}: {why}; name a file in a directory that you may write to")]
     Create { path: String, why: String },
-    #[error("cannot record into {path}: it is there already and no regular file; give another name")]
+    #[error(
+        "cannot record into {path}: it is there already and no regular file (a link is not followed); give another name"
+    )]
     NotAFile { path: String },
     #[error("recording into {path} failed: {why}; nothing was kept of it, make room and record again")]
     Write { path: String, why: String },

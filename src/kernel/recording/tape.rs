@@ -51,23 +51,23 @@ pub struct Tape {
 
 impl Tape {
     pub fn create(path: &Path) -> Result<Tape, RecordingError> {
-        let partial = Partial::beside(path)?;
-        let packed = path.extension().is_some_and(|extension| extension == "zst");
-        Tape::begin(partial, packed).map_err(|why| RecordingError::Create {
+        let why_not = |why| RecordingError::Create {
             path: path.display().to_string(),
             why,
-        })
+        };
+        // A rename would put a file in place of a device or a link: of /dev/stdout, say.
+        if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file()) {
+            return Err(RecordingError::NotAFile {
+                path: path.display().to_string(),
+            });
+        }
+        let (partial, file) = Partial::beside(path).map_err(|error| why_not(error.to_string()))?;
+        let packed = path.extension().is_some_and(|extension| extension == "zst");
+        Tape::begin(partial, file, packed).map_err(why_not)
     }
 
-    fn begin(partial: Partial, packed: bool) -> Result<Tape, String> {
-        let mut options = OpenOptions::new();
-        // It tells addresses of a host and its peers.
-        let file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&partial.path);
-        let output = Output::new(file.map_err(|e| e.to_string())?, packed).map_err(|e| e.to_string())?;
+    fn begin(partial: Partial, file: File, packed: bool) -> Result<Tape, String> {
+        let output = Output::new(file, packed).map_err(|e| e.to_string())?;
         let section = SectionHeaderBlock {
             endianness: Endianness::native(),
             options: vec![SectionHeaderOption::UserApplication(tool().into())],
@@ -220,23 +220,25 @@ struct Partial {
 }
 
 impl Partial {
-    fn beside(path: &Path) -> Result<Partial, RecordingError> {
-        // A rename would put a file in place of a device or a link: of /dev/stdout, say.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-        if fs::metadata(&target).is_ok_and(|there| !there.is_file()) {
-            return Err(RecordingError::NotAFile {
-                path: path.display().to_string(),
-            });
-        }
-        let mut name = target.clone().into_os_string();
+    /// Only a file that was made here is ever removed again.
+    fn beside(target: &Path) -> io::Result<(Partial, File)> {
+        let mut name = target.to_path_buf().into_os_string();
         name.push(format!(".{}.partial", std::process::id()));
-        Ok(Partial {
-            path: PathBuf::from(name),
-            target,
+        let path = PathBuf::from(name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true) // O_EXCL, which follows no link either
+            .mode(0o600) // it tells addresses of a host and its peers
+            .open(&path)?;
+        let partial = Partial {
+            path,
+            target: target.to_path_buf(),
             kept: false,
-        })
+        };
+        Ok((partial, file))
     }
 
+    /// A link that was put under the name meanwhile is replaced, never followed.
     fn keep(&mut self) -> io::Result<()> {
         fs::rename(&self.path, &self.target)?;
         self.kept = true;
