@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context;
+
 use super::args::{CommonArgs, When};
 use super::look::Note;
 use crate::kernel::Netns;
@@ -15,7 +17,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 pub fn print(text: &str) -> anyhow::Result<()> {
     clear();
     let mut out = io::stdout().lock();
-    forgive(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+    forgive(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+        .context("writing the result to standard output")?;
     Ok(())
 }
 
@@ -75,6 +78,13 @@ fn clear() {
     // Asked once per row: the load is free, the exchange is not.
     if SHOWN.load(Ordering::Relaxed) && SHOWN.swap(false, Ordering::Relaxed) {
         let _ = write!(io::stderr(), "\r\x1b[K");
+    }
+}
+
+/// Of a part that went wrong beside a result.
+pub fn complain_of(part: &anyhow::Result<()>) {
+    if let Err(error) = part {
+        complain(error);
     }
 }
 

@@ -39,8 +39,21 @@ pub fn diagnose_with(host: &Host, more: &[&str]) -> Verdict {
 
 /// Exit code, stdout and stderr of the program under test.
 pub fn ctlens(arguments: &[&str]) -> (i32, String, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ctlens"))
-        .args(arguments)
+    ran(
+        Command::new(env!("CARGO_BIN_EXE_ctlens")).args(arguments),
+        arguments,
+    )
+}
+
+/// The same where no file may grow beyond a block: what a full disk is to a recording.
+pub fn ctlens_without_room(arguments: &[&str]) -> (i32, String, String) {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"]);
+    ran(shell.arg(env!("CARGO_BIN_EXE_ctlens")).args(arguments), arguments)
+}
+
+fn ran(command: &mut Command, arguments: &[&str]) -> (i32, String, String) {
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -30,7 +30,7 @@ pub fn list(args: &ListArgs) -> anyhow::Result<Outcome> {
         None => from_table(door.kernel(), args, &mut |text| progress.show(text)),
     };
     progress.clear();
-    door.close()?;
+    terminal::complain_of(&door.close().map(drop));
     listed?;
     Ok(Outcome::NothingFound)
 }

@@ -22,6 +22,8 @@ pub fn wish(read: &ReadArgs) -> Wish {
 pub struct Seen {
     pub evidence: Evidence,
     pub netns: Option<String>,
+    /// What became of the recording. The verdict is worth printing without it.
+    recorded: anyhow::Result<()>,
 }
 
 pub fn evidence(common: &CommonArgs, ask: &Ask) -> anyhow::Result<Seen> {
@@ -34,16 +36,27 @@ pub fn evidence(common: &CommonArgs, ask: &Ask) -> anyhow::Result<Seen> {
         let evidence = evidence::from_paste(&pasted, &mut |each| {
             collect::pasted_entries(kernel, &pasted, each)
         });
-        return Ok(Seen { evidence, netns });
+        return Ok(Seen {
+            evidence,
+            netns,
+            recorded: Ok(()),
+        });
     }
     let looked = look(door.kernel(), ask, &mut |text| progress.show(text));
     progress.clear();
     // What was recorded up to a refusal is worth keeping: it replays the refusal.
-    door.close()?;
-    Ok(Seen {
-        evidence: looked?,
-        netns,
-    })
+    let recorded = door.close().map(drop);
+    match looked {
+        Ok(evidence) => Ok(Seen {
+            evidence,
+            netns,
+            recorded,
+        }),
+        Err(cannot) => {
+            terminal::complain_of(&recorded);
+            Err(cannot.into())
+        }
+    }
 }
 
 /// Prints and says how it ended.
@@ -57,10 +70,12 @@ pub fn print(
         terminal::note(&line);
     }
     let style = terminal::style(common, seen.netns.as_deref());
-    terminal::print(&match common.format {
+    let printed = terminal::print(&match common.format {
         Format::Json => render::report_json(&report),
         Format::Text => text(&report, &style),
-    })?;
+    });
+    terminal::complain_of(&seen.recorded);
+    printed?;
     Ok(outcome(&seen.evidence, report.verdict.cause))
 }
 

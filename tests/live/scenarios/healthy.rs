@@ -8,7 +8,7 @@ use super::{HURRIED, trial};
 use crate::lab::Family::{self, V4, V6};
 use crate::stage::{Pair, Routed, Stage, everybody_behind};
 use crate::traffic::{Clients, churn, closing_server};
-use crate::verdict::{Verdict, diagnose};
+use crate::verdict::{Verdict, ctlens_without_room, diagnose};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -27,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
         trial("none/far-backend-forwarded", V6, 700, far_backend_forwarded),
         trial("none/far-clients-forwarded", V4, 700, far_clients_forwarded),
         trial("none/idle", V4, 0, idle),
+        trial("none/disk-full", V4, 0, disk_full),
         trial("not-tracking", V4, 0, not_tracking),
         trial("not-tracking", V4, 100, not_tracking),
     ]
@@ -166,6 +167,43 @@ fn idle(family: Family, _: u32) {
     pair.near.tracks();
     let stage = pair.watch_near(Vec::new());
     accuses_nobody(&diagnose(&stage.watched));
+}
+
+/// The recording fails; what was seen is told all the same, with its own exit code.
+fn disk_full(family: Family, _: u32) {
+    let pair = Pair::new(family, "host", "peer");
+    pair.near.tracks();
+    let stage = pair.watch_near(Vec::new());
+    let netns = stage.watched.netns.as_str();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("r.pcapng").display().to_string();
+    for (command, exit) in [("diagnose", 0), ("status", 0), ("list", 0), ("record", 2)] {
+        let arguments: &[&str] = match command {
+            "record" => &["record", &file, "--netns", netns, "--window", "0"],
+            "list" => &[
+                "list", "--record", &file, "--netns", netns, "--format", "json", "--top", "dst",
+            ],
+            _ => &[
+                command, "--record", &file, "--netns", netns, "--window", "0", "--format", "json",
+            ],
+        };
+        let (got, stdout, stderr) = ctlens_without_room(arguments);
+        assert_eq!(got, exit, "{command}: {stdout}{stderr}");
+        assert!(
+            stderr.contains("recording into") && stderr.contains("make room"),
+            "{command}: {stderr}"
+        );
+        assert_eq!(
+            stdout.starts_with('{'),
+            command != "record",
+            "{command}: {stdout}"
+        );
+        assert_eq!(
+            std::fs::read_dir(folder.path()).expect("a folder").count(),
+            0,
+            "{command}"
+        );
+    }
 }
 
 /// No rule tracks: the empty table is not a healthy one, however much goes through.
