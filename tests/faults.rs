@@ -300,3 +300,30 @@ fn a_tap_that_has_seen_enough_says_when_and_that_later_clients_are_unseen() {
     let look = collect::tap(&mut kernel, 3.0, &mut |_| ()).expect("it listens");
     assert_eq!(look.gaps, []);
 }
+
+#[test]
+fn who_booted_first_is_found_on_a_busy_host_and_giving_up_is_a_gap() {
+    let busy = |processes: u32| {
+        let listing: String = (1..=processes).map(|pid| format!("{pid}\n")).collect();
+        Fake::new(|_, _: &[u8]| Vec::new()).file("/proc", &listing)
+    };
+    let links = "3 -> /dev/null\n4 -> socket:[70]\n5 -> socket:[71]\n6 -> socket:[7]\n";
+    let mut kernel = busy(20_000)
+        .file("/proc/2/fd", links)
+        .file("/proc/2/comm", "haproxy\n")
+        .file("/proc/19990/fd", "9 -> socket:[72]\n");
+    let (found, gap) = collect::owners(&mut kernel, &[70, 71, 72].into());
+    let names: Vec<(u64, &str)> = found
+        .iter()
+        .map(|(inode, process)| (*inode, process.name.as_str()))
+        .collect();
+    assert_eq!(
+        (names, gap),
+        (vec![(70, "haproxy"), (71, "haproxy"), (72, "?")], None)
+    );
+    // All were looked at: one that nobody holds is no gap.
+    assert_eq!(collect::owners(&mut kernel, &[70, 99].into()).1, None);
+    let (found, gap) = collect::owners(&mut busy(40_000), &[99].into());
+    assert!(found.is_empty());
+    assert!(gap.is_some_and(|gap| gap.reason.contains("7232 of 40000")));
+}

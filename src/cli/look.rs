@@ -105,7 +105,8 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     }
     let (counted, table) = count(kernel, ask, &presence, &snapshot, tap.as_ref(), &mut gaps, notes);
     let ports = ports(kernel, &presence, &snapshot, &mut gaps);
-    let owners = collect::owners(kernel, &wanted_inodes(&snapshot));
+    let (owners, unseen) = collect::owners(kernel, &wanted_inodes(&snapshot));
+    gaps.extend(unseen);
     if let Some((_, _, _, missed)) = &first {
         gaps.extend(missed.iter().cloned());
     }

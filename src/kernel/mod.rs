@@ -1,5 +1,6 @@
 //! The only door to the outside. It carries bytes and understands none of them.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use crate::model::Moment;
@@ -90,6 +91,12 @@ pub trait Kernel {
     /// so that a recording holds no more of its host than was asked for.
     fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno>;
 
+    /// The lines of a directory's links to one of `targets`, so that neither answer nor recording grows with what else
+    /// a process has open. It may end when each target was met once.
+    fn find_links(&mut self, path: &str, targets: &BTreeSet<String>) -> Result<Vec<u8>, Errno> {
+        Ok(links_to(&self.read_dir(path, "")?, targets))
+    }
+
     /// Sends each job's request and feeds its sink.
     fn request(&mut self, jobs: &mut [Job<'_>]);
 
@@ -101,4 +108,15 @@ pub trait Kernel {
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
     ) -> Result<u64, Errno>;
+}
+
+/// Of a listing's lines, those that are links to one of `targets`.
+fn links_to(listing: &[u8], targets: &BTreeSet<String>) -> Vec<u8> {
+    let wanted = |line: &&[u8]| {
+        let line = std::str::from_utf8(line).ok();
+        let target = line.and_then(|line| line.trim_end_matches('\n').split_once(" -> "));
+        target.is_some_and(|(_, target)| targets.contains(target))
+    };
+    let lines = listing.split_inclusive(|byte| *byte == b'\n').filter(wanted);
+    lines.flatten().copied().collect()
 }

@@ -1,10 +1,11 @@
 //! A tee: passes every call on to another kernel and writes what went through. It never changes an answer.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::recording::{Ear, Note, RecordingError, Tag, Tape, Written, family, number_of};
+use super::recording::{Ear, LINKS, Note, RecordingError, Tag, Tape, Written, family, number_of};
 use super::{Errno, Job, Kernel, Sink, Source};
 use crate::model::Moment;
 
@@ -69,6 +70,17 @@ impl Kernel for Record {
         self.tape().content(&result, |errno, bytes| Note::Dir {
             path: path.to_string(),
             part: part.to_string(),
+            errno,
+            bytes,
+        });
+        result
+    }
+
+    fn find_links(&mut self, path: &str, targets: &BTreeSet<String>) -> Result<Vec<u8>, Errno> {
+        let result = self.inner.find_links(path, targets);
+        self.tape().content(&result, |errno, bytes| Note::Dir {
+            path: path.to_string(),
+            part: LINKS.to_string(),
             errno,
             bytes,
         });

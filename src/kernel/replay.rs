@@ -4,14 +4,15 @@
 //! behind the cursor, or where there is none, by the last one before it; the cursor then moves there, so that the
 //! clock goes with the data.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::recording::{
-    Block, Blocks, Index, MAX_CONTENT_BYTES, Note, RecordingError, Span, SpanId, Tag, read, request_key,
-    source_kind,
+    Block, Blocks, Index, LINKS, MAX_CONTENT_BYTES, Note, RecordingError, Span, SpanId, Tag, read,
+    request_key, source_kind,
 };
-use super::{Errno, Job, Kernel, Source};
+use super::{Errno, Job, Kernel, Source, links_to};
 use crate::model::Moment;
 
 pub struct Replay {
@@ -76,6 +77,17 @@ impl Replay {
         Ok(content)
     }
 
+    /// The nearest listing of the directory whose part fits; the first of `fits` that finds any.
+    fn listing(&mut self, path: &str, fits: &[&dyn Fn(&str) -> bool]) -> Result<Vec<u8>, Errno> {
+        let listings = self.index.dirs.get(path).ok_or(Errno::NOT_RECORDED)?;
+        let start = fits.iter().find_map(|fits| {
+            let fitting = listings.iter().filter(|(_, of)| fits(of));
+            let starts: Vec<u64> = fitting.map(|(start, _)| *start).collect();
+            nearest(&starts, self.cursor, |start| *start).copied()
+        });
+        self.content(start.ok_or(Errno::NOT_RECORDED)?)
+    }
+
     fn answer(&mut self, job: &mut Job<'_>) -> Result<(), Errno> {
         let requests = std::iter::once(&job.request).chain(&job.wider);
         let mut keys = requests.map(|request| request_key(job.channel, request));
@@ -118,24 +130,20 @@ impl Kernel for Replay {
     }
 
     fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno> {
-        let listings = self.index.dirs.get(path).ok_or(Errno::NOT_RECORDED)?;
-        let pick = |fits: &dyn Fn(&str) -> bool| {
-            let starts: Vec<u64> = listings
-                .iter()
-                .filter(|(_, of)| fits(of))
-                .map(|(start, _)| *start)
-                .collect();
-            nearest(&starts, self.cursor, |start| *start).copied()
-        };
         // Each line that contains `part` contains what is part of it.
-        let start = pick(&|of| of == part).or_else(|| pick(&|of| part.contains(of)));
-        let content = self.content(start.ok_or(Errno::NOT_RECORDED)?)?;
+        let content = self.listing(path, &[&|of| of == part, &|of| part.contains(of)])?;
         let lines = content.split_inclusive(|byte| *byte == b'\n');
         Ok(lines
             .filter(|line| contains(line, part.as_bytes()))
             .flatten()
             .copied()
             .collect())
+    }
+
+    fn find_links(&mut self, path: &str, targets: &BTreeSet<String>) -> Result<Vec<u8>, Errno> {
+        let all = |of: &str| targets.iter().all(|target| target.contains(of));
+        let content = self.listing(path, &[&|of| of == LINKS, &all])?;
+        Ok(links_to(&content, targets))
     }
 
     fn request(&mut self, jobs: &mut [Job<'_>]) {

@@ -1,5 +1,6 @@
 //! Faults on demand around another kernel, for tests: what a real kernel does seldom, when one asks for it.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::{Channel, Errno, Job, Kernel, Source};
@@ -143,6 +144,11 @@ impl Kernel for Script {
     fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno> {
         self.refused(path)?;
         self.inner.read_dir(path, part)
+    }
+
+    fn find_links(&mut self, path: &str, targets: &BTreeSet<String>) -> Result<Vec<u8>, Errno> {
+        self.refused(path)?;
+        self.inner.find_links(path, targets)
     }
 
     fn request(&mut self, jobs: &mut [Job<'_>]) {

@@ -1,6 +1,6 @@
 //! Other calls get what was recorded nearest, and never more than was recorded.
 
-use ctlens::kernel::{Channel, Errno, Kernel};
+use ctlens::kernel::{Channel, Errno, Kernel, Record};
 use ctlens::model::Moment;
 
 use crate::fake::{
@@ -165,4 +165,67 @@ fn who_listens_hears_the_same_kind_of_source() {
     assert_eq!(silent(&[tap(1)]), Err(Errno::NOT_RECORDED));
     // Waiting needs no recording, and no time.
     assert_eq!(silent(&[]), Ok(0));
+}
+
+#[test]
+fn a_recording_holds_only_the_links_that_were_wanted() {
+    let place = Place::new();
+    let wanted = |inodes: &[u64]| inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    let mut live = Record::new(
+        Box::new(Links(
+            "1 -> socket:[11]\n2 -> socket:[12]\n3 -> pipe:[22]\n4 -> socket:[13]\n",
+        )),
+        &place.file("r.pcapng"),
+        "",
+    )
+    .unwrap();
+    let told = live.find_links("/proc/7/fd", &wanted(&[12, 13, 99]));
+    assert_eq!(told.as_deref(), Ok(&b"2 -> socket:[12]\n4 -> socket:[13]\n"[..]));
+    live.finish().unwrap();
+    let bytes = std::fs::read(place.file("r.pcapng")).unwrap();
+    let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    assert!(holds(b"socket:[12]") && !holds(b"socket:[11]") && !holds(b"pipe:["));
+    let mut replay = replay(&place.file("r.pcapng"));
+    assert_eq!(replay.find_links("/proc/7/fd", &wanted(&[12, 13, 99])), told);
+    assert_eq!(
+        replay.find_links("/proc/7/fd", &wanted(&[13])),
+        Ok(b"4 -> socket:[13]\n".to_vec())
+    );
+    // What was not wanted is not known to be absent.
+    assert_eq!(
+        replay.read_dir("/proc/7/fd", "socket:["),
+        Err(Errno::NOT_RECORDED)
+    );
+    // A recording that lists every socket answers as well.
+    record(&place.file("all.pcapng"), &[Call::Dir("/links", "socket:[")]);
+    let mut replay = crate::fake::replay(&place.file("all.pcapng"));
+    assert_eq!(replay.find_links("/links", &wanted(&[11])), Ok(Vec::new())); // the fake marks its lines
+    assert_eq!(
+        replay.find_links("/other", &wanted(&[11])),
+        Err(Errno::NOT_RECORDED)
+    );
+}
+
+/// A kernel with one directory.
+struct Links(&'static str);
+
+impl Kernel for Links {
+    fn now(&mut self) -> Moment {
+        Moment::default()
+    }
+    fn read_file(&mut self, _: &str) -> Result<Vec<u8>, Errno> {
+        Err(Errno::ENOENT)
+    }
+    fn read_dir(&mut self, _: &str, _: &str) -> Result<Vec<u8>, Errno> {
+        Ok(self.0.as_bytes().to_vec())
+    }
+    fn request(&mut self, _: &mut [ctlens::kernel::Job<'_>]) {}
+    fn listen(
+        &mut self,
+        _: &[ctlens::kernel::Source],
+        _: Moment,
+        _: &mut dyn FnMut(usize, &[u8]) -> std::ops::ControlFlow<()>,
+    ) -> Result<u64, Errno> {
+        Ok(0)
+    }
 }

@@ -124,7 +124,7 @@ fn look(kernel: &mut dyn Kernel) -> (u64, usize) {
     })
     .expect("sockets");
     inodes.remove(&0); // TIME_WAIT has none
-    let owners = collect::owners(kernel, &inodes);
+    let (owners, _) = collect::owners(kernel, &inodes);
     // Those that come and go may be gone by now.
     assert!(owners.len() >= CONNECTIONS, "{owners:?}");
     let _ = kernel.read_file("/no/such/file");

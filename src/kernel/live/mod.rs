@@ -1,6 +1,7 @@
 //! The kernel of this machine: files, netlink sockets, the packet tap. The only module with `unsafe`.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -25,6 +26,8 @@ const SOCKET_BUFFER_BYTES: i32 = 512 * 1024;
 const ANSWER_TIMEOUT_SECS: i64 = 10;
 /// The longest file read whole: /proc/net/nf_conntrack of a table that ctnetlink should have read instead.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Links of one directory looked at before giving up: a proxy's connections, and some more.
+const MAX_LINKS: usize = 1 << 19;
 
 pub struct Live {
     buffer: Vec<u8>,
@@ -114,6 +117,30 @@ impl Kernel for Live {
         Ok(lines.concat().into_bytes())
     }
 
+    fn find_links(&mut self, path: &str, targets: &BTreeSet<String>) -> Result<Vec<u8>, Errno> {
+        let (mut lines, mut met) = (Vec::new(), BTreeSet::new());
+        for (count, entry) in fs::read_dir(path).map_err(errno_of)?.enumerate() {
+            if count >= MAX_LINKS {
+                return Err(Errno::TOO_LARGE);
+            }
+            let entry = entry.map_err(errno_of)?;
+            let link = fs::read_link(entry.path());
+            let Some(target) = link.as_ref().ok().and_then(|link| link.to_str()) else {
+                continue;
+            };
+            let Some(wanted) = targets.get(target) else {
+                continue;
+            };
+            lines.push(format!("{} -> {wanted}\n", entry.file_name().to_string_lossy()));
+            met.insert(wanted);
+            if met.len() == targets.len() {
+                break;
+            }
+        }
+        lines.sort();
+        Ok(lines.concat().into_bytes())
+    }
+
     fn request(&mut self, jobs: &mut [Job<'_>]) {
         for job in jobs {
             job.result = self.answer(job);
@@ -169,4 +196,30 @@ fn set_option<T: Copy>(fd: i32, level: i32, name: i32, value: &T) -> Result<(), 
     // SAFETY: the pointer and length describe `value`, which outlives the call; the kernel only reads it.
     let result = unsafe { libc::setsockopt(fd, level, name, (value as *const T).cast(), length) };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_links_to_what_is_wanted_are_found() {
+        let held = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+        let name = held.as_raw_fd().to_string();
+        let target = fs::read_link(format!("/proc/self/fd/{name}")).expect("its link");
+        let target = target.display().to_string();
+        let mut live = Live::open(None).expect("no namespace to enter");
+        let mut find = |targets: &[&str]| {
+            let targets = targets.iter().map(|target| target.to_string()).collect();
+            let found = live.find_links("/proc/self/fd", &targets).expect("it is listed");
+            String::from_utf8(found).expect("text")
+        };
+        assert_eq!(find(&[&target, "socket:[0]"]), format!("{name} -> {target}\n"));
+        assert_eq!(find(&[&target]), format!("{name} -> {target}\n"));
+        assert_eq!(find(&["socket:[0]"]), "");
+        assert_eq!(
+            live.find_links("/proc/self/no-such", &BTreeSet::new()),
+            Err(Errno::ENOENT)
+        );
+    }
 }

@@ -24,7 +24,7 @@ mod tape;
 
 pub use blocks::{Block, Blocks};
 pub use index::{Index, Span, SpanId, read};
-pub use note::{Ear, Note, number_of};
+pub use note::{Ear, LINKS, Note, number_of};
 pub use plain::is_recording;
 pub use tape::{Tape, Written};
 
@@ -35,7 +35,7 @@ pub const MAX_CONTENT_BYTES: u64 = 512 << 20;
 
 const NETLINK: u32 = 0;
 const TAPPED: u32 = 1;
-const LINKS: [DataLink; 2] = [DataLink::NETLINK, DataLink::LINUX_SLL2];
+const LINK_TYPES: [DataLink; 2] = [DataLink::NETLINK, DataLink::LINUX_SLL2];
 
 /// Why a recording could not be written or read.
 #[derive(Debug, Error)]

@@ -13,6 +13,8 @@ pub const CUSTOM_BLOCK: u32 = 0xbad;
 /// The enterprise number for documentation (RFC 5612); `MAGIC` tells ours from another's.
 const PEN: u32 = 32473;
 const MAGIC: &[u8] = b"ctlens";
+/// What stands for a set of targets: they are as many as sockets, in each of as many notes as processes.
+pub const LINKS: &str = "links to what was wanted";
 pub const FORMAT: u8 = 1;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +30,7 @@ pub enum Note {
         errno: Option<i32>,
         bytes: u64,
     },
-    /// An answer to `read_dir`, likewise.
+    /// An answer to `read_dir`, likewise; or to `find_links`, with `LINKS` as its part.
     Dir {
         path: String,
         part: String,

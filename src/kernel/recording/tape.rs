@@ -17,7 +17,7 @@ use pcap_file::pcapng::{Block, PcapNgBlock, PcapNgWriter};
 use pcap_file::{Endianness, PcapError};
 
 use super::note::{CUSTOM_BLOCK, Note, number_of};
-use super::{LINKS, MAX_BLOCK_BYTES, NETLINK, RecordingError, TAPPED, Tag};
+use super::{LINK_TYPES, MAX_BLOCK_BYTES, NETLINK, RecordingError, TAPPED, Tag};
 use crate::kernel::Errno;
 use crate::model::Moment;
 
@@ -82,7 +82,7 @@ impl Tape {
             failed: None,
             partial,
         };
-        for (link, name) in LINKS.into_iter().zip(["netlink", "tap"]) {
+        for (link, name) in LINK_TYPES.into_iter().zip(["netlink", "tap"]) {
             let mut interface = InterfaceDescriptionBlock::new(link, 0);
             interface.options = vec![
                 InterfaceDescriptionOption::IfName(name.into()),
