@@ -234,7 +234,7 @@ fn count(
     match passed {
         Ok((look, gap)) => {
             gaps.extend(gap);
-            let after = half_open_again(kernel, presence);
+            let after = half_open_again(kernel, presence, gaps);
             (Some(census.finish(&look, after.as_deref())), Some(look))
         }
         Err(gap) => {
@@ -252,11 +252,27 @@ fn expected_secs(plan: &Plan) -> f64 {
     entries as f64 * SECS_PER_ENTRY
 }
 
-fn half_open_again(kernel: &mut dyn Kernel, presence: &Presence) -> Option<Vec<crate::model::Socket>> {
+/// Which sockets came and went while the table was read.
+fn half_open_again(
+    kernel: &mut dyn Kernel,
+    presence: &Presence,
+    gaps: &mut Vec<Gap>,
+) -> Option<Vec<crate::model::Socket>> {
     let mut out = Vec::new();
     let states = [SocketState::SynSent, SocketState::SynRecv];
-    collect::sockets(kernel, presence, &states, &mut |socket| out.push(*socket)).ok()?;
-    Some(out)
+    match collect::sockets(kernel, presence, &states, &mut |socket| out.push(*socket)) {
+        Ok(()) => Some(out),
+        Err(gap) => {
+            gaps.push(Gap {
+                reason: format!(
+                    "the second reading of the sockets, after the table: {}",
+                    gap.reason
+                ),
+                ..gap
+            });
+            None
+        }
+    }
 }
 
 fn ports(

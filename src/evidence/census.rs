@@ -26,6 +26,8 @@ pub struct Census<'a> {
     tap: Option<&'a TapLog>,
     /// When the first reading of the sockets began; the tap had ended by then.
     began: Moment,
+    /// The latest time that an entry was said to be handed on.
+    expected: Moment,
     timeouts: Timeouts,
     /// The time left of a SYN_SENT entry may tell the time since its last SYN, not since its first.
     renewed: bool,
@@ -57,6 +59,7 @@ impl<'a> Census<'a> {
             requests: of_state(SocketState::SynRecv),
             tap,
             began: before.taken,
+            expected: before.taken,
             timeouts: before.timeouts,
             renewed: before.host.kernel.as_deref().is_some_and(may_renew_syn_sent),
             rows: Rows::default(),
@@ -76,9 +79,10 @@ impl<'a> Census<'a> {
         census
     }
 
-    /// `now`: when this entry was handed on.
+    /// `now`: when this entry was handed on, or is expected to be; `finish` learns how long it really took.
     pub fn add(&mut self, flow: &Flow, now: Moment) {
         self.entries += 1;
+        self.expected = self.expected.max(now);
         let age = self.age_secs(flow);
         self.rows.add(flow, age);
         match flow.tcp_state {
@@ -139,17 +143,20 @@ impl<'a> Census<'a> {
         let age = stamped.or(self.age_secs(flow));
         let at_least = stamped.or(self.since_set_secs(flow));
         // CTA_TIMEOUT is cut to whole seconds: the entry may be up to one second younger than it says.
-        let young = at_least.is_some_and(|age| f64::from(age) - 1.0 < waited.max(0.0));
+        let gone = match at_least.map(|age| f64::from(age) - 1.0 - waited) {
+            Some(margin_secs) if margin_secs < 0.0 => Fate::Unclear,
+            Some(margin_secs) => Fate::JustHeld { margin_secs },
+            None => Fate::Held,
+        };
         let marks = Marks {
             under_way: at_least.is_some_and(|age| age <= HANDSHAKE_SECS),
             to_self: direction == Direction::Out && self.is_local(&flow.reply.src),
         };
         let fate = match (direction, answered) {
-            (Direction::Out, _) => self.by_socket(flow.orig, young, marks.under_way, answered),
+            (Direction::Out, _) => self.by_socket(flow.orig, gone, marks.under_way, answered),
             (Direction::In, true) => match &self.requests {
                 Some(requests) if requests.contains(&flow.reply) => Fate::Live,
-                Some(_) if young => Fate::Unclear,
-                Some(_) => Fate::Held,
+                Some(_) => gone,
                 None => self.by_wire(flow, age, now, answered),
             },
             _ => self.by_wire(flow, age, now, answered),
@@ -165,7 +172,8 @@ impl<'a> Census<'a> {
         }
     }
 
-    fn by_socket(&mut self, orig: Tuple, young: bool, under_way: bool, answered: bool) -> Fate {
+    /// `gone`: what it is where no socket answers for it.
+    fn by_socket(&mut self, orig: Tuple, gone: Fate, under_way: bool, answered: bool) -> Fate {
         match &self.sockets {
             Some(sockets) if sockets.contains(&orig) => {
                 if answered {
@@ -175,8 +183,7 @@ impl<'a> Census<'a> {
                 }
                 Fate::Live
             }
-            Some(_) if young => Fate::Unclear,
-            Some(_) => Fate::Held,
+            Some(_) => gone,
             None => Fate::Unclear,
         }
     }
@@ -222,6 +229,10 @@ impl<'a> Census<'a> {
             of: look.sampled_of,
         };
         let meanwhile = self.meanwhile(after);
+        let late_secs = look.ended.secs_since(self.expected);
+        for pile in self.syn_sent.iter_mut().chain(&mut self.syn_recv) {
+            pile.took_longer(late_secs);
+        }
         self.syn_sent[Direction::Out as usize]
             .gave_up_meanwhile(meanwhile.gave_up, meanwhile.gave_up_settled);
         let exact = sample.of.is_none_or(|of| of <= sample.looked_at);

@@ -8,6 +8,8 @@ use crate::model::Estimate;
 const TOO_YOUNG_SECS: f64 = 1.0;
 /// With ages alone: most applications give up a connect within this time.
 const LIKELY_GIVEN_UP_SECS: f64 = 7.0;
+/// A pass that takes longer than expected by more than this is not reckoned with.
+const RECENT_SECS: usize = 64;
 /// So many entries whose live sender could not have hidden settle the question by themselves.
 const ENOUGH_CERTAIN: u64 = 30;
 
@@ -15,6 +17,10 @@ const ENOUGH_CERTAIN: u64 = 30;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fate {
     Held,
+    /// Held as well, if the pass took no longer than expected: it is older than what was read before by so much.
+    JustHeld {
+        margin_secs: f64,
+    },
     Live,
     Unclear,
     /// No socket can tell: a repeat was, or was not, seen on the wire.
@@ -60,12 +66,40 @@ pub struct Fates {
     unclear: u64,
     wire: Wire,
     aged: Aged,
+    /// By whole seconds of margin; empty until there is one.
+    recent: Vec<Recent>,
+}
+
+/// Entries that would turn out to be too young, were the pass found to have taken longer than expected.
+#[derive(Default)]
+struct Recent {
+    /// The least margin among them.
+    margin_secs: f64,
+    held: u64,
+    wire: Wire,
+}
+
+impl Wire {
+    fn merge(&mut self, other: &Wire) {
+        self.seen += other.seen;
+        self.certain += other.certain;
+        self.certain_seen += other.certain_seen;
+        self.tellable += other.tellable;
+        self.blind += other.blind;
+        self.chance_sum += other.chance_sum;
+        self.weight_sum += other.weight_sum;
+        self.weight_variance += other.weight_variance;
+    }
 }
 
 impl Fates {
     pub fn add(&mut self, fate: Fate) {
         match fate {
             Fate::Held => self.held += 1,
+            Fate::JustHeld { margin_secs } => match self.recent(margin_secs) {
+                Some(recent) => recent.held += 1,
+                None => self.held += 1,
+            },
             Fate::Live => self.live += 1,
             Fate::Unclear => self.unclear += 1,
             Fate::Tapped {
@@ -79,6 +113,35 @@ impl Fates {
                 self.tapped(repeated, age_secs, chance, tap_secs);
             }
             Fate::Aged { age_secs } => self.aged(age_secs),
+        }
+    }
+
+    /// Those of about this margin; `None` where it is beyond all doubt.
+    fn recent(&mut self, margin_secs: f64) -> Option<&mut Recent> {
+        let second = margin_secs.max(0.0) as usize;
+        if second >= RECENT_SECS {
+            return None;
+        }
+        if self.recent.len() <= second {
+            self.recent.resize_with(second + 1, || Recent {
+                margin_secs: f64::INFINITY,
+                ..Recent::default()
+            });
+        }
+        let recent = &mut self.recent[second];
+        recent.margin_secs = recent.margin_secs.min(margin_secs);
+        Some(recent)
+    }
+
+    /// The pass took so much longer than expected: entries of a lesser margin may have been born meanwhile.
+    pub fn settle(&mut self, late_secs: f64) {
+        for recent in std::mem::take(&mut self.recent) {
+            if recent.margin_secs < late_secs {
+                self.unclear += recent.held + recent.wire.tellable + recent.wire.blind;
+            } else {
+                self.held += recent.held;
+                self.wire.merge(&recent.wire);
+            }
         }
     }
 
@@ -127,7 +190,15 @@ impl Fates {
         } else {
             chance
         };
-        let wire = &mut self.wire;
+        let young = if repeated {
+            None
+        } else {
+            self.recent(age_secs - TOO_YOUNG_SECS)
+        };
+        let wire = match young {
+            Some(recent) => &mut recent.wire,
+            None => &mut self.wire,
+        };
         if chance <= 0.0 {
             wire.blind += 1;
             return;

@@ -36,6 +36,7 @@ pub struct PileTally {
     sources: HashMap<IpAddr, u32>,
     sources_capped: bool,
     destinations: HashMap<(IpAddr, u16), (u64, u64)>,
+    late_secs: f64,
 }
 
 impl Default for PileTally {
@@ -52,6 +53,7 @@ impl Default for PileTally {
             sources: HashMap::new(),
             sources_capped: false,
             destinations: HashMap::new(),
+            late_secs: 0.0,
         }
     }
 }
@@ -98,6 +100,11 @@ impl PileTally {
         }
     }
 
+    /// The pass took so much longer than ages were reckoned with.
+    pub fn took_longer(&mut self, secs: f64) {
+        self.late_secs = secs;
+    }
+
     /// Entries that a socket answered for before the pass, but no longer after it; of these, the settled ones.
     pub fn gave_up_meanwhile(&mut self, entries: u64, settled: u64) {
         self.fates.gave_up_meanwhile(entries);
@@ -106,7 +113,9 @@ impl PileTally {
 
     /// `new_sockets`: local sockets that appeared during the pass; one of them may have taken up an entry that
     /// counts as held.
-    pub fn finish(self, sample: Sample, new_sockets: u64) -> Pile {
+    pub fn finish(mut self, sample: Sample, new_sockets: u64) -> Pile {
+        self.fates.settle(self.late_secs);
+        self.settled_fates.settle(self.late_secs);
         let entries = sample.estimate(self.entries);
         let spread = (
             self.ages.value_at_quantile(0.05),

@@ -22,6 +22,8 @@ pub struct Host {
     pub lost: u64,
     /// Seconds between the tap's end and the readings.
     pub tap_ended_before: f64,
+    /// Seconds that the pass took beyond what was expected of it.
+    pub pass_secs: f64,
     pub kernel: &'static str,
     pub syn_sent_secs: u32,
     pub sampled_of: Option<u64>,
@@ -38,6 +40,7 @@ impl Default for Host {
             tapped: true,
             lost: 0,
             tap_ended_before: 0.0,
+            pass_secs: 0.0,
             kernel: "6.18.0",
             syn_sent_secs: 120,
             sampled_of: None,
@@ -82,7 +85,7 @@ impl Host {
         let look = TableLook {
             source: TableSource::Ctnetlink,
             started: now,
-            ended: now,
+            ended: now.plus_secs(self.pass_secs),
             dumped: self.flows.len() as u64,
             sampled_of: self.sampled_of,
             duplicates: 0,
