@@ -49,7 +49,8 @@ fn listens(kernel: &mut dyn Kernel, presence: &Presence) -> bool {
     any
 }
 
-/// Listens for `secs`, fewer where it has seen enough.
+/// Listens for `secs`, fewer where it has seen enough. Nothing limits the rate: until then each SYN that comes in costs
+/// the host one small copy, and what finds no room in the buffer is dropped and counted.
 pub fn tap(kernel: &mut dyn Kernel, secs: f64, each: &mut dyn FnMut(&Segment)) -> Result<TapLook, Gap> {
     let began = kernel.now();
     let mut segments = 0;

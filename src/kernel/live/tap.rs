@@ -37,6 +37,7 @@ impl Tap {
             socket: unsafe { OwnedFd::from_raw_fd(fd) },
         };
         tap.attach(filter)?;
+        tap.ignore_outgoing()?;
         let size = i32::try_from(buffer_bytes).unwrap_or(i32::MAX);
         // FORCE may exceed rmem_max where CAP_NET_ADMIN allows; else as much as there is.
         if set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &size).is_err() {
@@ -68,6 +69,15 @@ impl Tap {
             libc::SO_ATTACH_FILTER,
             &program,
         )
+    }
+
+    /// Else every packet that this host sends is cloned before the filter drops it (dev_queue_xmit_nit). Since 4.20.
+    fn ignore_outgoing(&self) -> Result<(), Errno> {
+        let (fd, yes): (i32, libc::c_int) = (self.socket.as_raw_fd(), 1);
+        match set_option(fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &yes) {
+            Err(errno) if errno.0 != libc::ENOPROTOOPT => Err(errno),
+            _ => Ok(()),
+        }
     }
 
     fn bind(&self) -> Result<(), Errno> {
@@ -180,4 +190,43 @@ pub fn lost(taps: &[Tap]) -> Result<u64, Errno> {
         sum += u64::from(stats.tp_drops);
     }
     Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_host_sends_is_not_even_cloned() {
+        let all = BpfInstruction {
+            code: 0x06, // RET
+            jt: 0,
+            jf: 0,
+            k: 64,
+        };
+        let tap = match Tap::open(&[all], 4096) {
+            Ok(tap) => tap,
+            Err(Errno::EPERM | Errno::EOPNOTSUPP) => {
+                println!("skipped: no packet socket can be opened here");
+                return;
+            }
+            Err(errno) => panic!("{errno}"),
+        };
+        let (mut value, mut length): (libc::c_int, _) = (-1, size_of::<libc::c_int>() as libc::socklen_t);
+        // SAFETY: the pointer and length describe `value`, which outlives the call.
+        let result = unsafe {
+            libc::getsockopt(
+                tap.socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_IGNORE_OUTGOING,
+                (&raw mut value).cast(),
+                &mut length,
+            )
+        };
+        // A kernel before 4.20 knows no such option.
+        assert!(
+            (result, value) == (0, 1) || last_errno().0 == libc::ENOPROTOOPT,
+            "{value}"
+        );
+    }
 }
