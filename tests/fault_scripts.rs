@@ -1,12 +1,14 @@
 //! The whole look, from the first file to the verdict, over a recording with faults on demand: what is missing becomes a
 //! gap, and nobody is accused on what was not seen.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use ctlens::cli::look::{Ask, CannotLook, Tap, look};
 use ctlens::collect::Wish;
 use ctlens::diagnose::{Cause, FindingState, Report, Side, diagnose};
-use ctlens::kernel::{Channel, Errno, Replay, Script};
+use ctlens::kernel::{Channel, Errno, Job, Kernel, Replay, Script, Source};
+use ctlens::model::Moment;
 
 fn recording(name: &str) -> Script {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/recordings");
@@ -14,7 +16,7 @@ fn recording(name: &str) -> Script {
     Script::new(Box::new(replay))
 }
 
-fn verdict(mut kernel: Script) -> Result<Report, CannotLook> {
+fn verdict(mut kernel: impl Kernel) -> Result<Report, CannotLook> {
     let ask = Ask {
         window_secs: 2.0,
         tap: Tap::Where(3.0),
@@ -131,4 +133,54 @@ fn every_single_refused_file_leaves_a_report_that_accuses_nobody_new() {
         let other = ![Side::Firewall, Side::Undecided].contains(&report.verdict.bottleneck);
         assert!(!other, "without {file}: {:?}", report.verdict);
     }
+}
+
+/// No sockets any more once the table was asked for.
+struct DeafAfterDump {
+    inner: Script,
+    dumped: bool,
+}
+
+impl Kernel for DeafAfterDump {
+    fn now(&mut self) -> Moment {
+        self.inner.now()
+    }
+    fn read_file(&mut self, path: &str) -> Result<Vec<u8>, Errno> {
+        self.inner.read_file(path)
+    }
+    fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno> {
+        self.inner.read_dir(path, part)
+    }
+    fn request(&mut self, jobs: &mut [Job<'_>]) {
+        const CT_GET: [u8; 2] = [1, 1]; // IPCTNL_MSG_CT_GET of NFNL_SUBSYS_CTNETLINK
+        let is_dump = |job: &Job<'_>| job.channel == Channel::Netfilter && job.request[4..6] == CT_GET;
+        self.dumped |= jobs.iter().any(is_dump);
+        if self.dumped && jobs.iter().any(|job| job.channel == Channel::SockDiag) {
+            jobs.iter_mut().for_each(|job| job.result = Err(Errno::ENOBUFS));
+        } else {
+            self.inner.request(jobs);
+        }
+    }
+    fn listen(
+        &mut self,
+        sources: &[Source],
+        deadline: Moment,
+        each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
+    ) -> Result<u64, Errno> {
+        self.inner.listen(sources, deadline, each)
+    }
+}
+
+#[test]
+fn sockets_that_cannot_be_read_again_are_a_gap() {
+    let kernel = DeafAfterDump {
+        inner: recording("syn-sent-hold"),
+        dumped: false,
+    };
+    let report = verdict(kernel).expect("a report");
+    let told = report
+        .gaps
+        .iter()
+        .any(|gap| gap.source == "inet_diag" && gap.reason.contains("second reading"));
+    assert!(told, "{:?}", report.gaps);
 }
