@@ -64,7 +64,7 @@ fn a_dump_that_breaks_off_is_not_taken_for_the_whole() {
         &limits(4),
         vec![Ok(entries([1, 2])), Ok(refused(Errno(12)))],
     );
-    assert_eq!(passed.unwrap_err().reason, "error 12");
+    assert_eq!(passed.unwrap_err().reason, "Cannot allocate memory (os error 12)");
 }
 
 #[test]

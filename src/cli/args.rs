@@ -181,7 +181,7 @@ pub struct ListArgs {
     #[arg(long, value_name = "PROTO", value_parser = protocol)]
     pub proto: Option<u8>,
     /// Only entries whose timeout was set at least so long ago
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = age)]
     pub older_than: Option<Duration>,
     /// Only this conntrack zone
     #[arg(long, value_name = "ZONE")]
@@ -217,7 +217,25 @@ pub enum When {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys(pub Vec<crate::evidence::Key>);
 
+/// How long a window or a tap may be.
 fn duration(text: &str) -> Result<Duration, String> {
+    let span = span(text)?;
+    if span > LONGEST_WINDOW {
+        return Err("a duration is between 0 and 24h".to_string());
+    }
+    Ok(span)
+}
+
+/// Entries live long: an established connection's timeout is 5 days unless set otherwise.
+fn age(text: &str) -> Result<Duration, String> {
+    span(text)
+}
+
+const LONGEST_WINDOW: Duration = Duration::from_secs(86_400);
+/// Beyond any age: conntrack keeps timeouts in 32 bits of jiffies (struct nf_conn).
+const LONGEST_SECS: f64 = i32::MAX as f64;
+
+fn span(text: &str) -> Result<Duration, String> {
     let (digits, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
     let number: f64 = digits
         .trim()
@@ -228,11 +246,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         "" | "s" => number,
         "m" | "min" => number * 60.0,
         "h" => number * 3600.0,
-        _ => return Err(format!("unknown unit {unit}: try ms, s, m or h")),
+        "d" => number * 86_400.0,
+        _ => return Err(format!("unknown unit {unit}: try ms, s, m, h or d")),
     };
-    const LONGEST_SECS: f64 = 86_400.0;
     if !(0.0..=LONGEST_SECS).contains(&secs) {
-        return Err("a duration is between 0 and 24h".to_string());
+        return Err(format!("a duration is between 0 and {LONGEST_SECS} s"));
     }
     Ok(Duration::from_secs_f64(secs))
 }
@@ -312,6 +330,18 @@ mod tests {
         for bad in ["", "x", "-1s", "5y", "1e999", "NaN", "25h"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_age_may_be_days() {
+        let days = |n: u64| Ok(Duration::from_secs(n * 86_400));
+        assert_eq!(age("5.0d"), days(5));
+        assert_eq!(age("120h"), days(5));
+        assert_eq!(duration("1d"), days(1));
+        for bad in ["-1d", "25000d", "1w"] {
+            assert!(age(bad).is_err(), "{bad}");
+        }
+        assert!(duration("1.1d").is_err());
     }
 
     #[test]

@@ -45,10 +45,21 @@ impl fmt::Display for Errno {
             Errno::CUT_SHORT => "the recording holds only a sample of it",
             Errno::TOO_LARGE => "too large to read whole",
             Errno::NOT_ASKED => "not asked",
-            Errno(number) => return write!(f, "error {number}"),
+            Errno(number) => return std::io::Error::from_raw_os_error(number).fmt(f),
         };
         f.write_str(text)
     }
 }
 
 impl std::error::Error for Errno {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_words_of_ours_has_those_of_the_system() {
+        assert_eq!(Errno(24).to_string(), "Too many open files (os error 24)");
+        assert_eq!(Errno::EPERM.to_string(), "not permitted");
+    }
+}
