@@ -1,5 +1,5 @@
 //! Which door the command goes through: the live kernel, the same with a recording beside it, a recording alone, or
-//! files of pasted text.
+//! pasted text in files or from a pipe.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,10 +10,10 @@ use clap::Parser;
 
 use super::args::{Cli, Command, CommonArgs};
 use super::terminal;
-use crate::kernel::{Kernel, Live, Netns, Record, Replay, Written, is_recording};
+use crate::kernel::{Kernel, Live, MAGIC_BYTES, Netns, Piped, Record, Replay, Written, is_recording};
 
-/// So many bytes tell what a file is.
-const MAGIC_BYTES: u64 = 12;
+/// Pasted text that comes through a pipe is held in memory.
+const MAX_PIPED_BYTES: u64 = 256 << 20;
 
 /// An open door, and the namespace behind it as the user named it.
 pub struct Door {
@@ -27,19 +27,47 @@ enum Way {
     Live(Live),
     Recorded(Box<Record>),
     Replay(Box<Replay>),
+    Piped(Box<Piped>),
 }
 
 impl Door {
     pub fn open(common: &CommonArgs) -> anyhow::Result<Door> {
         match &common.from {
-            Some(from) if is_recording_at(from)? => Door::replay(from),
-            Some(from) => Ok(Door {
-                way: Way::Live(Live::open(None)?),
-                netns: None,
-                pasted: Some(from.clone()),
-            }),
+            Some(from) => Door::from(from),
             None => Door::live(common.netns.as_deref(), common.record.as_deref()),
         }
+    }
+
+    /// What is no recording is pasted text, or refused as neither. It is opened once: a pipe says nothing twice.
+    fn from(from: &str) -> anyhow::Result<Door> {
+        let opening = || format!("opening {from}");
+        let mut file = File::open(from).with_context(opening)?;
+        let about = file.metadata().with_context(opening)?;
+        let mut text = Vec::new();
+        if !about.is_dir() {
+            let first = (&mut file).take(MAGIC_BYTES).read_to_end(&mut text);
+            first.with_context(|| format!("reading {from}"))?;
+        }
+        if is_recording(&text) {
+            return Door::replay(from, file, text);
+        }
+        let live = Live::open(None)?;
+        let way = if about.is_dir() || about.is_file() {
+            Way::Live(live)
+        } else {
+            let rest = file.take(MAX_PIPED_BYTES).read_to_end(&mut text);
+            rest.with_context(|| format!("reading {from}"))?;
+            anyhow::ensure!(
+                (text.len() as u64) < MAX_PIPED_BYTES,
+                "reading {from}: more than {MAX_PIPED_BYTES} bytes come through the pipe; write them into a file"
+            );
+            Way::Piped(Box::new(Piped::new(Box::new(live), from, text)))
+        };
+        Ok(Door {
+            way,
+            netns: None,
+            pasted: Some(from.to_string()),
+        })
     }
 
     /// On this machine, with a recording of all that is looked at where a file for it is named.
@@ -64,8 +92,8 @@ impl Door {
         })
     }
 
-    fn replay(from: &str) -> anyhow::Result<Door> {
-        let replay = Replay::open(Path::new(from))?;
+    fn replay(from: &str, file: File, first: Vec<u8>) -> anyhow::Result<Door> {
+        let replay = Replay::open_from(Path::new(from), file, first)?;
         if let Some(cut) = replay.cut() {
             terminal::note(&cut);
         }
@@ -82,6 +110,7 @@ impl Door {
             Way::Live(live) => live,
             Way::Recorded(record) => &mut **record,
             Way::Replay(replay) => &mut **replay,
+            Way::Piped(piped) => &mut **piped,
         }
     }
 
@@ -89,20 +118,9 @@ impl Door {
     pub fn close(self) -> anyhow::Result<Option<Written>> {
         match self.way {
             Way::Recorded(record) => Ok(Some(record.finish()?)),
-            Way::Live(_) | Way::Replay(_) => Ok(None),
+            Way::Live(_) | Way::Replay(_) | Way::Piped(_) => Ok(None),
         }
     }
-}
-
-/// What is no recording is pasted text, or refused as neither.
-fn is_recording_at(from: &str) -> anyhow::Result<bool> {
-    let opened = File::open(from).with_context(|| format!("opening {from}"))?;
-    if opened.metadata().is_ok_and(|about| about.is_dir()) {
-        return Ok(false);
-    }
-    let mut first = Vec::new();
-    let _ = opened.take(MAGIC_BYTES).read_to_end(&mut first);
-    Ok(is_recording(&first))
 }
 
 /// The namespace that the recording's own command named: its report's commands name it again.

@@ -7,6 +7,7 @@ use crate::model::Moment;
 
 mod errno;
 mod live;
+mod piped;
 mod record;
 mod recording;
 mod replay;
@@ -14,8 +15,9 @@ mod script;
 
 pub use errno::Errno;
 pub use live::{Live, Netns, OpenError};
+pub use piped::Piped;
 pub use record::Record;
-pub use recording::{RecordingError, Written, is_recording};
+pub use recording::{MAGIC_BYTES, RecordingError, Written, is_recording};
 pub use replay::Replay;
 pub use script::Script;
 

@@ -5,12 +5,14 @@
 //! clock goes with the data.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::recording::{
-    Block, Blocks, Index, LINKS, MAX_CONTENT_BYTES, Note, RecordingError, Span, SpanId, Tag, read,
-    request_key, source_kind,
+    Block, Blocks, Index, LINKS, MAGIC_BYTES, MAX_CONTENT_BYTES, Note, RecordingError, Span, SpanId, Tag,
+    read, request_key, source_kind,
 };
 use super::{Errno, Job, Kernel, Source, links_to};
 use crate::model::Moment;
@@ -24,7 +26,20 @@ pub struct Replay {
 impl Replay {
     /// Reads the whole file once to learn where each answer lies.
     pub fn open(path: &Path) -> Result<Replay, RecordingError> {
-        let (index, blocks) = read(path)?;
+        let unreadable = |error: std::io::Error| RecordingError::Read {
+            path: path.display().to_string(),
+            why: error.to_string(),
+        };
+        let (mut file, mut first) = (File::open(path).map_err(unreadable)?, Vec::new());
+        let begin = (&mut file).take(MAGIC_BYTES).read_to_end(&mut first);
+        begin.map_err(unreadable)?;
+        Replay::open_from(path, file, first)
+    }
+
+    /// The same of a file that is open at `path` and whose `first` bytes were read to tell what it is: a pipe gives
+    /// them only once.
+    pub fn open_from(path: &Path, file: File, first: Vec<u8>) -> Result<Replay, RecordingError> {
+        let (index, blocks) = read(path, file, first)?;
         Ok(Replay {
             index,
             blocks,

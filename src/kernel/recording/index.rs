@@ -1,6 +1,7 @@
 //! Where each answer of a recording begins: one pass over the file, which holds no datagram in memory.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
 use pcap_file::DataLink;
@@ -48,9 +49,9 @@ pub struct Index {
 }
 
 /// Reads the file once; the blocks are ready to be read again.
-pub fn read(path: &Path) -> Result<(Index, Blocks), RecordingError> {
+pub fn read(path: &Path, file: File, first: Vec<u8>) -> Result<(Index, Blocks), RecordingError> {
     let path_text = path.display().to_string();
-    let plain = plain::open(path)?;
+    let plain = plain::open(path, file, first)?;
     let mut blocks = Blocks::open(plain.file, plain.length).map_err(|why| match why {
         NoSection::OtherByteOrder => RecordingError::OtherByteOrder {
             path: path_text.clone(),

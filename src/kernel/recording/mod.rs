@@ -25,7 +25,7 @@ mod tape;
 pub use blocks::{Block, Blocks};
 pub use index::{Index, Span, SpanId, read};
 pub use note::{Ear, LINKS, Note, number_of};
-pub use plain::is_recording;
+pub use plain::{MAGIC_BYTES, is_recording};
 pub use tape::{Tape, Written};
 
 /// Longer blocks are not written, and not believed where they are read. Wireshark's own bound (wiretap/pcapng.c).

@@ -19,7 +19,10 @@ const MAX_WINDOW_LOG: u32 = 27;
 /// Names tried for the nameless file.
 const ATTEMPTS: u32 = 100;
 
-/// Whether a file that begins so may be a recording: 12 bytes tell for sure.
+/// So many bytes tell for sure whether a file may be a recording.
+pub const MAGIC_BYTES: u64 = 12;
+
+/// Whether a file that begins so may be a recording.
 pub fn is_recording(first_bytes: &[u8]) -> bool {
     let reversed: Vec<u8> = SECTION.into_iter().rev().collect();
     let order = first_bytes.get(8..12);
@@ -34,18 +37,13 @@ pub struct Plain {
     pub broken: Option<String>,
 }
 
-pub fn open(path: &Path) -> Result<Plain, RecordingError> {
+/// `file` is open at `path`, and `first` is what was read of it already: a pipe gives it only once.
+pub fn open(path: &Path, mut file: File, first: Vec<u8>) -> Result<Plain, RecordingError> {
     let unreadable = |error: std::io::Error| RecordingError::Read {
         path: path.display().to_string(),
         why: error.to_string(),
     };
-    let mut file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    let mut first = Vec::new();
-    (&mut file)
-        .take(ZSTD.len() as u64)
-        .read_to_end(&mut first)
-        .map_err(unreadable)?;
     let packed = first.starts_with(ZSTD);
     if metadata.is_file() && !packed {
         file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
