@@ -69,8 +69,29 @@ impl Source {
     }
 }
 
+/// Up to `//` outside of quotes. A character literal of a quote, or a string over several lines, is not understood: such
+/// a line stays as it is, comment and all.
 fn without_comment(line: &str) -> &str {
-    line.find("//").map_or(line, |at| &line[..at])
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in line.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b'/' if !quoted && line[at..].starts_with("//") => return &line[..at],
+            _ => {}
+        }
+    }
+    line
+}
+
+#[test]
+fn comments_end_no_string() {
+    assert_eq!(without_comment("let a = 1; // std::fs"), "let a = 1; ");
+    assert_eq!(without_comment("//! a \"b\""), "");
+    let line = r#"let a = "https://x"; std::fs"#;
+    assert_eq!(without_comment(line), line);
+    assert_eq!(without_comment(r#"f("a\"//"); // b"#), r#"f("a\"//"); "#);
 }
 
 fn sources() -> Vec<Source> {

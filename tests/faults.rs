@@ -268,7 +268,7 @@ fn a_module_that_is_not_loaded_is_never_asked() {
 fn nobody_is_not_root() {
     let nobody = || Fake::new(|_, _: &[u8]| Vec::new()).file("/proc/self/status", NOBODY);
     let presence = Presence::read(&mut nobody());
-    assert!(!presence.net_admin && !presence.net_raw && !presence.root_files);
+    assert!(!presence.net_admin && !presence.root_files);
     // Neither file is there: nf_conntrack is not loaded. One is enough.
     assert!(!presence.conntrack);
     for path in [MAX, "/proc/net/stat/nf_conntrack"] {

@@ -12,7 +12,6 @@ const STAT_PATH: &str = "/proc/net/stat/nf_conntrack";
 const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_NET_ADMIN: u32 = 12;
-const CAP_NET_RAW: u32 = 13;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Presence {
@@ -20,7 +19,6 @@ pub struct Presence {
     pub conntrack: bool,
     pub release: Option<String>,
     pub net_admin: bool,
-    pub net_raw: bool,
     /// May read /proc/net/nf_conntrack, which has mode 0440 and belongs to root.
     pub root_files: bool,
     modules: Modules,
@@ -51,7 +49,6 @@ impl Presence {
             conntrack,
             release,
             net_admin: has(CAP_NET_ADMIN),
-            net_raw: has(CAP_NET_RAW),
             root_files: is_root(&status) || has(CAP_DAC_OVERRIDE) || has(CAP_DAC_READ_SEARCH),
             modules,
         }
