@@ -8,7 +8,8 @@ use crate::evidence::{Census, Counted, Evidence, Ports, Readings, TapLog, assemb
 use crate::kernel::Kernel;
 use crate::model::{Gap, Moment, Snapshot, SocketState, TableLook};
 
-/// The dump takes about so long per entry; entries must be older than the whole pass to count as held.
+/// The dump takes about so long per entry; entries must be older than the whole pass to count as held. The census
+/// learns in the end how long it really took.
 const SECS_PER_ENTRY: f64 = 3e-6;
 /// Sockets whose process is looked for.
 const MAX_OWNED: usize = 512;

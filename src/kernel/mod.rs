@@ -81,7 +81,8 @@ pub enum Source {
     },
 }
 
-/// What carries bytes in and out: the live kernel, a recording, a tee that records, a script of faults.
+/// What carries bytes in and out: the live kernel, a recording, a tee that records, a script of faults, a pipe's text
+/// beside any of them.
 pub trait Kernel {
     /// The only clock.
     fn now(&mut self) -> Moment;
