@@ -293,7 +293,7 @@ fn a_tap_that_has_seen_enough_says_when_and_that_later_clients_are_unseen() {
         look.gaps[0].reason.contains("seen enough after 0.0 s"),
         "{look:?}"
     );
-    assert_eq!(look.gaps[0].remedy, "ctlens diagnose --tap 100ms");
+    assert_eq!(look.gaps[0].remedy, "ctlens diagnose --tap 1s");
     assert!(kernel.now() > look.ended && look.secs < 1.0);
     // One packet, and silence to the end.
     kernel.tapped = vec![Ok(packet.to_vec())];

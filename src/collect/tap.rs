@@ -13,8 +13,8 @@ const SNAP_BYTES: u32 = 128;
 /// The tap ends early after so many segments: on a flooded host it has seen enough.
 const MAX_SEGMENTS: u64 = 200_000;
 const BUFFER_BYTES: u32 = 4 << 20;
-/// No shorter tap is advised.
-const MIN_TAP_MS: u64 = 100;
+/// No shorter tap is advised: a client's SYN comes again after a second at the soonest.
+const MIN_TAP_SECS: u64 = 1;
 
 /// How the look went.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,14 +93,14 @@ pub fn tap(kernel: &mut dyn Kernel, secs: f64, each: &mut dyn FnMut(&Segment)) -
 
 /// A shorter tap ends with the window again, as it should.
 fn seen_enough(took: f64) -> Gap {
-    let shorter_ms = ((took * 1000.0) as u64 / 2).max(MIN_TAP_MS);
+    let shorter = ((took / 2.0) as u64).max(MIN_TAP_SECS);
     Gap::new(
         "tap",
         format!(
             "it had seen enough after {took:.1} s ({MAX_SEGMENTS} packets): whether clients that began later still \
              try cannot be told"
         ),
-        format!("ctlens diagnose --tap {shorter_ms}ms"),
+        format!("ctlens diagnose --tap {shorter}s"),
     )
 }
 
