@@ -199,7 +199,7 @@ fn gaps(page: &mut Page, report: &Report) {
         for (source, reason) in sources {
             page.item(&missed(source, reason), Paint::Plain);
         }
-        page.text("  -> ", remedy, Paint::Plain);
+        page.remedy(remedy);
     }
 }
 

@@ -7,6 +7,18 @@ use super::style::{Paint, Style};
 
 pub const WIDTH: usize = 80;
 const ITEM_HANG: usize = 4;
+/// Remedies that begin so are to be typed as they are.
+const COMMANDS: [&str; 9] = [
+    "cat",
+    "conntrack",
+    "ctlens",
+    "ip",
+    "iptables-save",
+    "modprobe",
+    "nft",
+    "ss",
+    "sysctl",
+];
 
 pub struct Page {
     out: String,
@@ -69,6 +81,16 @@ impl Page {
     /// A command for the host that was looked at.
     pub fn command(&mut self, indent: &str, command: &str) {
         self.copyable(indent, &self.style.on_host(command));
+    }
+
+    /// What to do about something: a command where it is one, else a sentence.
+    pub fn remedy(&mut self, remedy: &str) {
+        let first = remedy.trim_start_matches("sudo ").split_whitespace().next();
+        if first.is_some_and(|word| COMMANDS.contains(&word)) {
+            self.command("  ", remedy);
+        } else {
+            self.text("  -> ", remedy, Paint::Plain);
+        }
     }
 
     /// A command of ctlens' own that looks at the same source again.

@@ -36,6 +36,9 @@ impl Style {
             command.to_string()
         } else if is_own(command) {
             self.looking_again(command)
+        } else if is_compound(command) {
+            // Without a shell of its own only its first part would run inside.
+            format!("{} sh -c {}", self.inside, shell_quoted(command))
         } else {
             format!("{} {command}", self.inside)
         }
@@ -78,7 +81,13 @@ pub fn shell_quoted(word: &str) -> Cow<'_, str> {
 }
 
 fn is_own(command: &str) -> bool {
-    command.starts_with("ctlens ")
+    command.trim_start_matches("sudo ").starts_with("ctlens ")
+}
+
+/// Several commands in one line; what stands in quotes is one word.
+fn is_compound(command: &str) -> bool {
+    let unquoted: String = command.split('\'').step_by(2).collect();
+    unquoted.contains(';') || unquoted.contains("&&") || unquoted.starts_with('(')
 }
 
 #[cfg(test)]
@@ -120,6 +129,8 @@ mod tests {
             style.looking_again("ctlens status   # x"),
             "ctlens status --netns edge   # x"
         );
+        assert_eq!(style.on_host("a; b"), "ip netns exec edge sh -c 'a; b'");
+        assert_eq!(style.on_host("nft 'a; b'"), "ip netns exec edge nft 'a; b'");
         assert_eq!(Style::default().on_host("ss -ltnp"), "ss -ltnp");
     }
 }
