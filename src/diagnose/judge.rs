@@ -303,9 +303,11 @@ fn nothing(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
     let mut blank = blank(Cause::None);
     blank.headline = match (piled, entries) {
         (Some(piled), Some(all)) => format!(
-            "Nothing found: {} half-open of {} entries, no pile-up and no pressure.",
+            "Nothing found: {} half-open of {} entries, no pile-up and no pressure. {} of {} causes were looked for.",
             count(piled),
-            whole(all as f64)
+            whole(all as f64),
+            outcomes.len(),
+            Cause::ALL.len()
         ),
         _ => "Nothing found in what could be seen.".to_string(),
     };

@@ -89,7 +89,7 @@ fn not_judged(page: &mut Page, report: &Report) {
         finding.examined && finding.state == FindingState::Unknown && !leans(finding.name)
     });
     let without = report.findings.iter().filter(|finding| !finding.examined).count();
-    if without > 0 && matches!(verdict.bottleneck, Side::None | Side::Undecided) {
+    if without > 0 {
         let text = format!("This version has no rule for {without} other causes (--format json names them).");
         page.gap();
         page.text("", &text, Paint::Dim);
