@@ -8,6 +8,10 @@ use crate::model::{Settings, Socket, SocketState};
 
 /// Destinations remembered; a host that talks to more is not short of ports towards one.
 pub const MAX_PAIRS: usize = 65_536;
+/// A port has 16 bits.
+const PORTS: usize = 1 << 16;
+/// Parts of a list of reserved ports that are read: more cannot be apart from each other.
+const MAX_RESERVED: usize = PORTS / 2;
 /// Destinations reported, fullest first.
 const MAX_REPORTED: usize = 5;
 
@@ -22,7 +26,8 @@ struct Pair {
 pub struct Ports {
     low: u64,
     high: u64,
-    reserved: Vec<(u64, u64)>,
+    /// Ports of the range that are not reserved.
+    range: u64,
     reuse: u64,
     pairs: HashMap<(IpAddr, IpAddr, u16), Pair>,
     listening: std::collections::HashSet<u16>,
@@ -32,14 +37,11 @@ impl Ports {
     /// `None` where the port range is not known. `listening`: ports whose sockets were accepted, not connected.
     pub fn new(settings: &Settings, listeners: &[Socket]) -> Option<Ports> {
         let (low, high) = settings.pair("net.ipv4.ip_local_port_range")?;
-        let reserved = settings
-            .get("net.ipv4.ip_local_reserved_ports")
-            .map(ranges)
-            .unwrap_or_default();
+        let reserved = settings.get("net.ipv4.ip_local_reserved_ports").unwrap_or("");
         Some(Ports {
             low,
             high,
-            reserved,
+            range: free(low, high, reserved),
             // tcp_twsk_unique() asks for the timestamp of the last segment: without timestamps nothing is reused.
             reuse: settings
                 .number("net.ipv4.tcp_tw_reuse")
@@ -73,9 +75,6 @@ impl Ports {
 
     /// Fullest first; ties by address.
     pub fn finish(self) -> Vec<PortUse> {
-        let range = (self.low..=self.high)
-            .filter(|p| !self.reserved.iter().any(|(from, to)| (*from..=*to).contains(p)))
-            .count() as u64;
         let mut all: Vec<_> = self.pairs.into_iter().collect();
         all.sort_by(|(ka, a), (kb, b)| b.used.cmp(&a.used).then(ka.cmp(kb)));
         all.truncate(MAX_REPORTED);
@@ -86,7 +85,7 @@ impl Ports {
                 dport,
                 used: pair.used,
                 reusable: pair.reusable,
-                range,
+                range: self.range,
                 by_state: named(&pair.by_state),
             })
             .collect()
@@ -101,14 +100,22 @@ fn named(by_state: &[u64; 13]) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// `8080,9148-9150` as the kernel prints it.
-fn ranges(text: &str) -> Vec<(u64, u64)> {
-    text.split(',')
-        .filter_map(|part| {
-            let (from, to) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
-            Some((from.parse().ok()?, to.parse().ok()?))
-        })
-        .collect()
+/// Ports from `low` to `high` that are not in `reserved`: `8080,9148-9150` as the kernel prints it.
+fn free(low: u64, high: u64, reserved: &str) -> u64 {
+    let mut taken = vec![false; PORTS];
+    for part in reserved.split(',').take(MAX_RESERVED) {
+        let part = part.trim();
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(from), Ok(to)) = (from.parse::<u16>(), to.parse::<u16>())
+            && from <= to
+        {
+            taken[usize::from(from)..=usize::from(to)].fill(true);
+        }
+    }
+    let all = low as usize..(high as usize).saturating_add(1).min(PORTS);
+    taken
+        .get(all)
+        .map_or(0, |range| range.iter().filter(|taken| !**taken).count() as u64)
 }
 
 #[cfg(test)]
@@ -144,6 +151,17 @@ mod tests {
             send_queue: 0,
             timer_ms: None,
         }
+    }
+
+    #[test]
+    fn a_list_of_reserved_ports_is_bounded() {
+        let long = "1-65535,".repeat(1 << 20);
+        let began = std::time::Instant::now();
+        assert_eq!(free(1024, 65_535, &long), 0);
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+        assert_eq!(free(1024, 65_535, ""), 64_512);
+        assert_eq!(free(0, u64::MAX, "0,70000,9-3,x"), 65_535);
+        assert_eq!(free(9, 3, ""), 0);
     }
 
     #[test]
