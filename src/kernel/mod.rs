@@ -90,6 +90,18 @@ pub trait Kernel {
     /// The whole content of a file.
     fn read_file(&mut self, path: &str) -> Result<Vec<u8>, Errno>;
 
+    /// A file's content in parts as they are read, until its end, `Break`, or the deadline (ETIMEDOUT): for files that
+    /// may be large, or slow.
+    fn read_parts(
+        &mut self,
+        path: &str,
+        _deadline: Moment,
+        each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Errno> {
+        let _ = each(&self.read_file(path)?);
+        Ok(())
+    }
+
     /// A directory's names in order, one a line; a symbolic link as `name -> target`. Only lines that contain `part`,
     /// so that a recording holds no more of its host than was asked for.
     fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno>;

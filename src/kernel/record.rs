@@ -9,6 +9,9 @@ use super::recording::{Ear, LINKS, Note, RecordingError, Tag, Tape, Written, fam
 use super::{Errno, Job, Kernel, Sink, Source};
 use crate::model::Moment;
 
+/// What of a file read in parts is recorded; it is held until its end, which the note before it tells.
+const MAX_KEPT_BYTES: usize = 256 << 20;
+
 pub struct Record {
     inner: Box<dyn Kernel>,
     /// Shared by the sinks of one request call, which may run side by side.
@@ -58,6 +61,36 @@ impl Kernel for Record {
     fn read_file(&mut self, path: &str) -> Result<Vec<u8>, Errno> {
         let result = self.inner.read_file(path);
         self.tape().content(&result, |errno, bytes| Note::File {
+            path: path.to_string(),
+            errno,
+            bytes,
+        });
+        result
+    }
+
+    /// What came is recorded with how it ended: CUT_SHORT where the reader had enough.
+    fn read_parts(
+        &mut self,
+        path: &str,
+        deadline: Moment,
+        each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Errno> {
+        let (mut kept, mut over, mut enough) = (Vec::new(), false, false);
+        let result = self.inner.read_parts(path, deadline, &mut |part| {
+            over |= kept.len() + part.len() > MAX_KEPT_BYTES;
+            if !over {
+                kept.extend_from_slice(part);
+            }
+            let taken = each(part);
+            enough |= taken.is_break();
+            taken
+        });
+        let ended = match result {
+            _ if over => Err(Errno::TOO_LARGE),
+            Ok(()) if enough => Err(Errno::CUT_SHORT),
+            other => other,
+        };
+        self.tape().parts(&kept, &ended, |errno, bytes| Note::File {
             path: path.to_string(),
             errno,
             bytes,

@@ -69,27 +69,52 @@ impl Replay {
 
     /// The content of the file or directory at `start`.
     fn content(&mut self, start: u64) -> Result<Vec<u8>, Errno> {
+        let mut content = Vec::new();
+        self.parts(start, MAX_CONTENT_BYTES, &mut |part| {
+            content.extend_from_slice(part);
+            ControlFlow::Continue(())
+        })?;
+        Ok(content)
+    }
+
+    /// The same part by part, and then the error that it ended with.
+    fn parts(
+        &mut self,
+        start: u64,
+        at_most: u64,
+        each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Errno> {
         self.cursor = start;
         self.blocks.seek(start).map_err(|_| Errno::CUT_SHORT)?;
-        let (expected, mut content) = match self.blocks.next() {
+        let (ended, expected, mut come, first) = match self.blocks.next() {
             Ok(Block::Note(Note::File { errno, bytes, .. } | Note::Dir { errno, bytes, .. }, body)) => {
-                if let Some(number) = errno {
-                    return Err(Errno(number));
-                }
-                (bytes, body.to_vec())
+                let taken = if bytes > at_most || body.is_empty() {
+                    ControlFlow::Continue(())
+                } else {
+                    each(body)
+                };
+                (errno, bytes, body.len() as u64, taken)
             }
             _ => return Err(Errno::CUT_SHORT),
         };
-        if expected > MAX_CONTENT_BYTES {
+        if expected > at_most {
             return Err(Errno::TOO_LARGE);
         }
-        while (content.len() as u64) < expected {
+        if first.is_break() {
+            return Ok(());
+        }
+        while come < expected {
             match self.blocks.next() {
-                Ok(Block::Note(Note::More, part)) if !part.is_empty() => content.extend_from_slice(part),
+                Ok(Block::Note(Note::More, part)) if !part.is_empty() => {
+                    if each(part).is_break() {
+                        return Ok(());
+                    }
+                    come += part.len() as u64;
+                }
                 _ => return Err(Errno::CUT_SHORT),
             }
         }
-        Ok(content)
+        ended.map_or(Ok(()), |number| Err(Errno(number)))
     }
 
     /// The nearest listing of the directory whose part fits; the first of `fits` that finds any.
@@ -142,6 +167,17 @@ impl Kernel for Replay {
         let starts = self.index.files.get(path).ok_or(Errno::NOT_RECORDED)?;
         let start = nearest(starts, self.cursor, |start| *start).ok_or(Errno::NOT_RECORDED)?;
         self.content(*start)
+    }
+
+    fn read_parts(
+        &mut self,
+        path: &str,
+        _deadline: Moment,
+        each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Errno> {
+        let starts = self.index.files.get(path).ok_or(Errno::NOT_RECORDED)?;
+        let start = *nearest(starts, self.cursor, |start| *start).ok_or(Errno::NOT_RECORDED)?;
+        self.parts(start, u64::MAX, each)
     }
 
     fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno> {

@@ -141,6 +141,16 @@ impl Kernel for Script {
         self.inner.read_file(path)
     }
 
+    fn read_parts(
+        &mut self,
+        path: &str,
+        deadline: Moment,
+        each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Errno> {
+        self.refused(path)?;
+        self.inner.read_parts(path, deadline, each)
+    }
+
     fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno> {
         self.refused(path)?;
         self.inner.read_dir(path, part)

@@ -4,7 +4,8 @@ use ctlens::kernel::{Channel, Errno, Kernel, Record};
 use ctlens::model::Moment;
 
 use crate::fake::{
-    Call, OVERRUN, Place, Question, REFUSED, WHOLE, ask, make, question, record, replay, request, tap,
+    BIG, Call, Fake, OVERRUN, Place, Question, REFUSED, WHOLE, ask, make, question, record, replay, request,
+    tap,
 };
 
 fn whole(stop_after: Option<usize>) -> Call {
@@ -228,4 +229,47 @@ impl Kernel for Links {
     ) -> Result<u64, Errno> {
         Ok(0)
     }
+}
+
+#[test]
+fn a_file_in_parts_comes_again_as_far_as_it_was_read() {
+    use std::ops::ControlFlow;
+
+    let parts = |kernel: &mut dyn Kernel, path: &str, most: usize| {
+        let mut got = Vec::new();
+        let result = kernel.read_parts(path, Moment::default(), &mut |part| {
+            got.extend_from_slice(part);
+            if got.len() < most {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        (got, result)
+    };
+    let place = Place::new();
+    let mut recorder = Record::new(Box::new(Fake::default()), &place.file("r.pcapng"), "").unwrap();
+    let all = parts(&mut recorder, BIG, usize::MAX);
+    let some = parts(&mut recorder, "/some", 1);
+    let missing = parts(&mut recorder, "/missing", 1);
+    recorder.finish().unwrap();
+    assert_eq!(missing, (Vec::new(), Err(Errno::ENOENT)));
+
+    let mut replay = replay(&place.file("r.pcapng"));
+    assert_eq!(parts(&mut replay, BIG, usize::MAX), all);
+    assert!(all.1.is_ok() && all.0.len() > 1 << 20);
+    assert_eq!(parts(&mut replay, "/some", 1), some);
+    // Who had enough did not see the end.
+    assert_eq!(
+        parts(&mut replay, "/some", usize::MAX),
+        (some.0.clone(), Err(Errno::CUT_SHORT))
+    );
+    assert_eq!(replay.read_file("/some"), Err(Errno::CUT_SHORT));
+    assert_eq!(parts(&mut replay, "/missing", 1), missing);
+    assert_eq!(
+        parts(&mut replay, "/other", 1),
+        (Vec::new(), Err(Errno::NOT_RECORDED))
+    );
+    // The parts are read one by one: the first is enough for who wants no more.
+    assert!(parts(&mut replay, BIG, 1).0.len() < all.0.len());
 }

@@ -24,10 +24,14 @@ const RECEIVE_BYTES: usize = 32 * 1024;
 const SOCKET_BUFFER_BYTES: i32 = 512 * 1024;
 /// A request that gets no datagram for so long has failed.
 const ANSWER_TIMEOUT_SECS: i64 = 10;
-/// The longest file read whole: /proc/net/nf_conntrack of a table that ctnetlink should have read instead.
+/// The longest file read whole.
 const MAX_FILE_BYTES: u64 = 256 << 20;
 /// Links of one directory looked at before giving up: a proxy's connections, and some more.
 const MAX_LINKS: usize = 1 << 19;
+/// A seq_file gives a page a read, whatever is asked for.
+const PART_BYTES: usize = 64 * 1024;
+/// The longest file read in parts: /proc/net/nf_conntrack of six million entries.
+const MAX_PARTS_BYTES: u64 = 1 << 30;
 
 pub struct Live {
     buffer: Vec<u8>,
@@ -99,6 +103,35 @@ impl Kernel for Live {
             return Err(Errno::TOO_LARGE);
         }
         Ok(out)
+    }
+
+    fn read_parts(
+        &mut self,
+        path: &str,
+        deadline: Moment,
+        each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Errno> {
+        let mut file = File::open(path).map_err(errno_of)?;
+        let mut buffer = vec![0; PART_BYTES];
+        let mut total = 0;
+        loop {
+            let length = match file.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(length) => length,
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => continue,
+                Err(error) => return Err(errno_of(error)),
+            };
+            if each(&buffer[..length]).is_break() {
+                return Ok(());
+            }
+            total += length as u64;
+            if total > MAX_PARTS_BYTES {
+                return Err(Errno::TOO_LARGE);
+            }
+            if self.now().mono_ns >= deadline.mono_ns {
+                return Err(Errno::ETIMEDOUT);
+            }
+        }
     }
 
     fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno> {

@@ -116,9 +116,19 @@ impl Tape {
 
     /// A `File` or `Dir` as `note` makes it of an error number and a length, and its content in parts.
     pub fn content(&mut self, result: &Result<Vec<u8>, Errno>, note: impl FnOnce(Option<i32>, u64) -> Note) {
-        let content = result.as_deref().unwrap_or(&[]);
+        let ended = result.as_ref().map(|_| ()).map_err(|errno| *errno);
+        self.parts(result.as_deref().unwrap_or(&[]), &ended, note);
+    }
+
+    /// The same of content that may have come before an error.
+    pub fn parts(
+        &mut self,
+        content: &[u8],
+        ended: &Result<(), Errno>,
+        note: impl FnOnce(Option<i32>, u64) -> Note,
+    ) {
         let (first, rest) = content.split_at(content.len().min(PART_BYTES));
-        self.note(&note(number_of(result), content.len() as u64), first);
+        self.note(&note(number_of(ended), content.len() as u64), first);
         for part in rest.chunks(PART_BYTES) {
             self.note(&Note::More, part);
         }
