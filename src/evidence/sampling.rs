@@ -4,9 +4,6 @@
 
 use crate::model::Estimate;
 
-/// The normal quantile of a two-sided 95 % interval.
-const Z: f64 = 1.96;
-
 /// How many entries were looked at, and how many there are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
@@ -22,27 +19,7 @@ impl Sample {
 
     /// What `hits` entries of the sample say about the table.
     pub fn estimate(&self, hits: u64) -> Estimate {
-        let Some(total) = self.of.filter(|total| *total > self.looked_at) else {
-            return Estimate::exact(hits as f64);
-        };
-        let (n, total) = (self.looked_at as f64, total as f64);
-        if self.looked_at == 0 {
-            return Estimate {
-                value: 0.0,
-                low: 0.0,
-                high: total,
-            };
-        }
-        let share = hits as f64 / n;
-        // Without replacement a sample tells more: n grows to infinity as it nears the whole.
-        let n = n * (total - 1.0) / (total - n);
-        let centre = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
-        let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-        Estimate {
-            value: (share * total).round(),
-            low: ((centre - half) * total).floor().max(hits as f64),
-            high: ((centre + half) * total).ceil().min(total),
-        }
+        Estimate::of_sample(hits, self.looked_at, self.of.unwrap_or(self.looked_at))
     }
 }
 

@@ -1,5 +1,8 @@
 //! A figure with its error bounds: exact figures have none.
 
+/// The normal quantile of a two-sided 95 % interval.
+const Z: f64 = 1.96;
+
 /// `value` with a 95 % interval; `low == value == high` for a count that is exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Estimate {
@@ -14,6 +17,31 @@ impl Estimate {
             value,
             low: value,
             high: value,
+        }
+    }
+
+    /// What `hits` among `looked_at` of `total` say of them all: a Wilson interval with a finite population.
+    pub fn of_sample(hits: u64, looked_at: u64, total: u64) -> Estimate {
+        let (n, whole) = (looked_at as f64, total as f64);
+        if total <= looked_at {
+            return Estimate::exact(hits as f64);
+        }
+        if looked_at == 0 {
+            return Estimate {
+                value: 0.0,
+                low: 0.0,
+                high: whole,
+            };
+        }
+        let share = hits as f64 / n;
+        // Without replacement a sample tells more: n grows to infinity as it nears the whole.
+        let n = n * (whole - 1.0) / (whole - n);
+        let centre = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+        let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+        Estimate {
+            value: (share * whole).round(),
+            low: ((centre - half) * whole).floor().max(hits as f64),
+            high: ((centre + half) * whole).ceil().min(whole),
         }
     }
 
