@@ -4,9 +4,9 @@ mod fake;
 
 use std::ops::ControlFlow;
 
-use ctlens::collect::{self, How, Plan};
-use ctlens::kernel::Errno;
-use ctlens::model::{Flow, Gap, Limits, TableLook};
+use ctlens::collect::{self, Closed, How, Plan};
+use ctlens::kernel::{Errno, Job, Kernel, Source};
+use ctlens::model::{Flow, Gap, Limits, Moment, TableLook};
 use ctlens::wire::ctnetlink::{DumpFilter, encode_dump};
 
 use fake::{DUMP_INTR, Datagram, Fake, MULTI, attribute, done, entries, message, refused};
@@ -17,6 +17,7 @@ fn plan(how: How) -> Plan {
         why: String::new(),
         worst_fill_ms: 0.0,
         expected: None,
+        closed: None,
     }
 }
 
@@ -242,5 +243,149 @@ fn a_filter_that_the_kernel_refuses_is_done_without() {
             (asked == 2, if asked == 2 { 2 } else { 0 })
         );
         assert_eq!(kernel.requests.len(), asked);
+    }
+}
+
+const PROC: &str = "/proc/net/nf_conntrack";
+
+fn line(sport: u16) -> String {
+    format!(
+        "ipv4     2 tcp      6 118 SYN_SENT src=10.0.0.1 dst=10.0.0.2 sport={sport} dport=80 [UNREPLIED] \
+         src=10.0.0.2 dst=10.0.0.1 sport=80 dport={sport} mark=0 zone=0 use=2\n"
+    )
+}
+
+#[test]
+fn entries_that_come_again_in_proc_are_counted_once() {
+    let text: String = [1, 2, 3, 2, 3, 4].map(line).concat();
+    let mut kernel = Fake::new(|_, _: &[u8]| Vec::new()).file(PROC, &text);
+    let mut flows = Vec::new();
+    let passed = collect::pass(&mut kernel, &plan(How::Procfs), &limits(4), &mut |flow| {
+        flows.push(*flow);
+        ControlFlow::Continue(())
+    });
+    let (look, gap) = passed.unwrap();
+    assert_eq!((look.dumped, look.duplicates, gap), (4, 2, None));
+    assert_eq!(ports(&flows), [1, 2, 3, 4]);
+}
+
+#[test]
+fn the_other_form_of_the_table_is_looked_for_where_one_is_not_recorded() {
+    for how in [How::Full, How::Sample(9), How::Procfs] {
+        let mut from_proc = Fake::new(|_, _: &[u8]| vec![Err(Errno::NOT_RECORDED)]).file(PROC, &line(1));
+        let mut dumped = Fake::new(|_, _: &[u8]| vec![Ok(entries([1])), Ok(done())]);
+        dumped.no_file = Errno::NOT_RECORDED;
+        let count = |kernel: &mut dyn Kernel| {
+            let passed = collect::pass(kernel, &plan(how.clone()), &limits(1), &mut |_| {
+                ControlFlow::Continue(())
+            });
+            passed.map(|(look, gap)| (look.dumped, gap))
+        };
+        assert_eq!(count(&mut from_proc), Ok((1, None)), "{how:?}");
+        assert_eq!(count(&mut dumped), Ok((1, None)), "{how:?}");
+        let mut neither = Fake::new(|_, _: &[u8]| vec![Err(Errno::NOT_RECORDED)]);
+        neither.no_file = Errno::NOT_RECORDED;
+        let gap = count(&mut neither).unwrap_err();
+        assert!(
+            gap.reason.contains("not in the recording") && gap.remedy.contains("record again"),
+            "{gap:?}"
+        );
+    }
+}
+
+/// A file of which only the first lines come.
+struct Slow(Errno);
+
+impl Kernel for Slow {
+    fn now(&mut self) -> Moment {
+        Moment::default()
+    }
+
+    fn read_file(&mut self, _: &str) -> Result<Vec<u8>, Errno> {
+        Err(Errno::TOO_LARGE)
+    }
+
+    fn read_parts(
+        &mut self,
+        _: &str,
+        _: Moment,
+        each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Errno> {
+        let text = [1, 2, 3].map(line).concat();
+        let _ = each(&text.as_bytes()[..text.len() - 20]);
+        Err(self.0)
+    }
+
+    fn read_dir(&mut self, _: &str, _: &str) -> Result<Vec<u8>, Errno> {
+        Err(Errno::ENOENT)
+    }
+
+    fn request(&mut self, _: &mut [Job<'_>]) {}
+
+    fn listen(
+        &mut self,
+        _: &[Source],
+        _: Moment,
+        _: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
+    ) -> Result<u64, Errno> {
+        Ok(0)
+    }
+}
+
+#[test]
+fn what_came_of_proc_in_time_is_a_sample_and_says_so() {
+    for errno in [Errno::ETIMEDOUT, Errno::TOO_LARGE, Errno::CUT_SHORT] {
+        let sparse = Plan {
+            closed: Some(Closed::Sparse),
+            ..plan(How::Procfs)
+        };
+        let passed = collect::pass(&mut Slow(errno), &sparse, &limits(900), &mut |_| {
+            ControlFlow::Continue(())
+        });
+        let (look, gap) = passed.unwrap();
+        // The third line is cut: it is no entry, and not malformed either.
+        assert_eq!(
+            (look.dumped, look.sampled_of, look.malformed),
+            (2, Some(900), 0),
+            "{errno}"
+        );
+        let gap = gap.expect("a gap");
+        assert!(
+            gap.source == PROC && !gap.remedy.contains("root"),
+            "{errno}: {gap:?}"
+        );
+    }
+}
+
+#[test]
+fn each_refusal_has_the_remedy_that_helps() {
+    let remedy = |closed, how, errno| {
+        let mut kernel = Fake::new(|_, _: &[u8]| Vec::new());
+        kernel.no_file = errno;
+        let plan = Plan {
+            closed: Some(closed),
+            ..plan(how)
+        };
+        let passed = collect::pass(&mut kernel, &plan, &limits(9), &mut |_| ControlFlow::Continue(()));
+        passed.unwrap_err().remedy
+    };
+    const STALL: &str = "--even-if-it-stalls";
+    for (closed, how, errno, want) in [
+        (
+            Closed::NotPermitted,
+            How::Refuse,
+            Errno::ENOENT,
+            "cap_dac_read_search",
+        ),
+        (Closed::NotLoaded, How::Refuse, Errno::ENOENT, "modprobe"),
+        (Closed::Sparse, How::Refuse, Errno::ENOENT, STALL),
+        (Closed::Sparse, How::Procfs, Errno::ENOENT, STALL),
+        (Closed::NotLoaded, How::Procfs, Errno::ENOENT, "modprobe"),
+        (Closed::NotPermitted, How::Procfs, Errno::ENOENT, "cap_net_admin"),
+        (Closed::Sparse, How::Procfs, Errno::EACCES, "cap_dac_read_search"),
+    ] {
+        let said = remedy(closed, how.clone(), errno);
+        assert!(said.contains(want), "{closed:?} {how:?} {errno}: {said}");
+        assert!(!said.contains("--exact"), "{said}");
     }
 }

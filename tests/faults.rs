@@ -4,7 +4,7 @@ mod fake;
 
 use std::ops::ControlFlow;
 
-use ctlens::collect::{self, How, Needs, Plan, Presence, Tracking};
+use ctlens::collect::{self, Closed, How, Needs, Plan, Presence, Tracking, Wish};
 use ctlens::kernel::{Channel, Errno, Kernel};
 use ctlens::model::{Gap, Limits, SocketState};
 
@@ -24,6 +24,7 @@ fn plan(how: How) -> Plan {
         why: String::new(),
         worst_fill_ms: 0.0,
         expected: None,
+        closed: None,
     }
 }
 
@@ -101,12 +102,7 @@ fn nothing_permitted_gives_gaps_and_no_row() {
         for gap in &snapshot.gaps {
             assert!(!gap.reason.is_empty() && !gap.remedy.is_empty(), "{gap:?}");
         }
-        let planned = collect::plan(
-            &snapshot.limits,
-            &Default::default(),
-            presence.net_admin,
-            presence.root_files,
-        );
+        let planned = collect::plan(&snapshot.limits, &Default::default(), presence.doors());
         assert_eq!(planned.how, How::Refuse);
         for how in [How::Refuse, How::Full, How::Sample(10), How::Procfs] {
             let mut met = 0;
@@ -244,24 +240,78 @@ fn statistics_that_lack_a_cpu_are_read_from_proc() {
 
 #[test]
 fn a_module_that_is_not_loaded_is_never_asked() {
-    let mut kernel = Fake::new(|channel, request: &[u8]| {
-        let subsystem = request[5];
-        assert!(channel != Channel::SockDiag, "tcp_diag would be loaded");
-        assert!(subsystem != 8, "nfnetlink_cttimeout would be loaded");
-        assert!(
-            channel != Channel::Netfilter || subsystem != 10,
-            "nf_tables would be loaded"
-        );
-        vec![Ok(refused(Errno::EINVAL))]
-    })
-    .file("/proc/self/status", ROOT)
-    .file(MAX, "262144\n")
-    .file("/proc/modules", "nf_conntrack 1 0 - Live 0x0\n")
-    .file("/proc/net/tcp", "  sl  local_address rem_address\n");
+    const ENTRY: &str = "ipv4 2 tcp 6 118 SYN_SENT src=10.0.0.1 dst=10.0.0.2 sport=1 dport=80 [UNREPLIED] \
+                         src=10.0.0.2 dst=10.0.0.1 sport=80 dport=1 mark=0 zone=0 use=2\n";
+    // By what is loaded: which subsystem of nfnetlink may be asked.
+    let cases: [(&str, Option<u8>); 4] = [
+        ("", None),
+        ("nf_conntrack_netlink 1 0 - Live 0x0\n", None), // nfnetlink itself is not
+        ("nfnetlink 1 0 - Live 0x0\ninet_diag 1 0 - Live 0x0\n", None),
+        (
+            "nfnetlink 1 0 - Live 0x0\nnf_conntrack_netlink 1 0 - Live 0x0\n",
+            Some(1),
+        ),
+    ];
+    for (loaded, may) in cases {
+        let host = |builtin: Option<&str>| {
+            let mut kernel = Fake::new(move |channel, request: &[u8]| {
+                let subsystem = request[5];
+                assert!(channel != Channel::SockDiag, "tcp_diag would be loaded");
+                assert!(
+                    channel != Channel::Netfilter || Some(subsystem) == may,
+                    "{subsystem} would be loaded beside {loaded:?}"
+                );
+                vec![Ok(refused(Errno::EINVAL))]
+            })
+            .file("/proc/self/status", ROOT)
+            .file("/proc/sys/kernel/osrelease", "6.1.0\n")
+            .file(MAX, "262144\n")
+            .file("/proc/modules", &format!("nf_conntrack 1 0 - Live 0x0\n{loaded}"))
+            .file("/proc/net/nf_conntrack", ENTRY)
+            .file("/proc/net/tcp", "  sl  local_address rem_address\n");
+            if let Some(list) = builtin {
+                kernel = kernel.file("/lib/modules/6.1.0/modules.builtin", list);
+            }
+            kernel
+        };
+        let mut kernel = host(Some("kernel/drivers/net/veth.ko\n"));
+        let presence = Presence::read(&mut kernel);
+        let snapshot = collect::snapshot(&mut kernel, &presence, ALL);
+        assert_eq!(snapshot.half_open, Some(Vec::new()));
+        assert_eq!(collect::tracking(&mut kernel, &presence), Tracking::No);
+        let anyway = Wish {
+            exact: true,
+            dump_anyway: true,
+            ..Wish::default()
+        };
+        let plan = collect::plan(&snapshot.limits, &anyway, presence.doors());
+        if may.is_none() {
+            assert_eq!((&plan.how, plan.closed), (&How::Procfs, Some(Closed::NotLoaded)));
+            let passed = collect::pass(&mut kernel, &plan, &snapshot.limits, &mut |_| {
+                ControlFlow::Continue(())
+            });
+            let (look, gap) = passed.expect("/proc has the table");
+            let gap = gap.expect("what /proc does not show");
+            assert_eq!(look.dumped, 1);
+            assert!(gap.remedy.contains("modprobe nf_conntrack_netlink"), "{gap:?}");
+        }
+        // A container cannot see what is built in: nf_tables may be.
+        let mut container = host(None);
+        let presence = Presence::read(&mut container);
+        assert_eq!(collect::tracking(&mut container, &presence), Tracking::Unknown);
+    }
+}
+
+#[test]
+fn without_the_capability_nobody_can_tell_whether_anything_tracks() {
+    let mut kernel = Fake::new(|channel, _: &[u8]| panic!("asked {channel:?}"))
+        .file(
+            "/proc/self/status",
+            "Uid:\t0\t0\t0\t0\nCapEff:\t0000000000000000\n",
+        )
+        .file(MAX, "262144\n");
     let presence = Presence::read(&mut kernel);
-    let snapshot = collect::snapshot(&mut kernel, &presence, ALL);
-    assert_eq!(snapshot.half_open, Some(Vec::new()));
-    assert_eq!(collect::tracking(&mut kernel, &presence), Tracking::No);
+    assert_eq!(collect::tracking(&mut kernel, &presence), Tracking::Unknown);
 }
 
 #[test]

@@ -267,7 +267,7 @@ proptest! {
         kernel.files.insert("/proc/net/nf_conntrack".into(), Ok(proc));
         let limits = Limits { count, ..Limits::default() };
         for how in [sample.map_or(How::Full, How::Sample), How::Procfs] {
-            let plan = Plan { how: how.clone(), why: String::new(), worst_fill_ms: 0.0, expected: None };
+            let plan = Plan { how: how.clone(), why: String::new(), worst_fill_ms: 0.0, expected: None, closed: None };
             let mut handed_on = 0;
             let passed = collect::pass(&mut kernel, &plan, &limits, &mut |_| {
                 handed_on += 1;
@@ -315,6 +315,6 @@ proptest! {
         let _ = collect::sockets(&mut kernel, &presence, &SocketState::ALL, &mut |_| {});
         let _ = collect::tap(&mut kernel, 1.0, &mut |_| {});
         let _ = collect::owners(&mut kernel, &[1].into());
-        let _ = collect::plan(&snapshot.limits, &Default::default(), presence.net_admin, presence.root_files);
+        let _ = collect::plan(&snapshot.limits, &Default::default(), presence.doors());
     }
 }

@@ -102,6 +102,20 @@ pub struct ReadArgs {
     /// Read every entry, whatever the size (default: a sample above 100,000 entries)
     #[arg(long)]
     pub exact: bool,
+    #[command(flatten)]
+    pub harm: HarmArgs,
+}
+
+/// What is never done unless it is wished for.
+#[derive(Debug, Clone, Args)]
+pub struct HarmArgs {
+    /// Dump the table even where that may stall this host's packets, for up to a third of a second or longer
+    ///
+    /// The kernel fills each datagram of a dump with softirqs off: few entries in a hash that other namespaces fill
+    /// make it walk all of it at once, and no packet of that CPU moves meanwhile. Such tables are read from
+    /// /proc/net/nf_conntrack, which stalls nobody; -v says which way was taken and what a dump could cost.
+    #[arg(long)]
+    pub even_if_it_stalls: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -195,9 +209,11 @@ pub struct ListArgs {
     /// At most so many rows (with --top: 20 unless given)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
-    /// Dump over ctnetlink even where that may stall packets for more than 5 ms
+    /// Every entry, which is what list reads anyway
     #[arg(long)]
     pub exact: bool,
+    #[command(flatten)]
+    pub harm: HarmArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

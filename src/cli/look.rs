@@ -101,9 +101,12 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     // Two readings so close together show no rise: no window then, as a replay of a look without one has none.
     let first = first.filter(|_| watched_secs >= LEAST_WINDOW_SECS);
     let window_secs = first.as_ref().map_or(0.0, |_| watched_secs);
-    if is_idle(&snapshot) && presence.net_admin {
-        gaps.extend(untracked(kernel, &presence)?);
-    }
+    let untold = match snapshot.limits.count {
+        Some(0) => untracked(kernel, &presence)?,
+        _ => None,
+    };
+    let tracking_unknown = untold.is_some();
+    gaps.extend(untold);
     let (counted, table) = count(kernel, ask, &presence, &snapshot, tap.as_ref(), &mut gaps, notes);
     let ports = ports(kernel, &presence, &snapshot, &mut gaps);
     let (owners, unseen) = collect::owners(kernel, &wanted_inodes(&snapshot));
@@ -111,7 +114,7 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     if let Some((_, _, _, missed)) = &first {
         gaps.extend(missed.iter().cloned());
     }
-    Ok(assemble(Readings {
+    let mut evidence = assemble(Readings {
         earlier: first.as_ref().map(|(_, stats, net, _)| (stats, net)),
         window_secs,
         snapshot: &snapshot,
@@ -121,7 +124,9 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
         ports,
         owners,
         gaps,
-    }))
+    });
+    evidence.tracking_unknown = tracking_unknown;
+    Ok(evidence)
 }
 
 fn wait(kernel: &mut dyn Kernel, secs: f64, since: Moment) {
@@ -148,27 +153,9 @@ pub fn untracked(kernel: &mut dyn Kernel, presence: &Presence) -> Result<Option<
         Tracking::Unknown => Ok(Some(Gap::new(
             "ruleset",
             "the table is empty, and whether any rule here tracks connections could not be told",
-            "iptables-save | grep -E 'state|conntrack|NAT|MASQUERADE'",
+            "sudo nft list ruleset; sudo iptables-save   # a rule with ct, conntrack, state or NAT tracks",
         ))),
     }
-}
-
-/// Nothing was ever counted here.
-fn is_idle(snapshot: &Snapshot) -> bool {
-    let quiet = snapshot.stats.is_none_or(|s| {
-        let all = [
-            s.found,
-            s.invalid,
-            s.insert,
-            s.insert_failed,
-            s.drop,
-            s.early_drop,
-            s.error,
-            s.search_restart,
-        ];
-        all.iter().all(|n| n.unwrap_or(0) == 0)
-    });
-    snapshot.limits.count == Some(0) && quiet
 }
 
 fn listen(
@@ -217,12 +204,7 @@ fn count(
     gaps: &mut Vec<Gap>,
     notes: &mut Notes,
 ) -> (Option<Counted>, Option<TableLook>) {
-    let plan = collect::plan(
-        &snapshot.limits,
-        &ask.wish,
-        presence.net_admin,
-        presence.root_files,
-    );
+    let plan = collect::plan(&snapshot.limits, &ask.wish, presence.doors());
     notes(Note::Reason(&plan.why));
     notes(Note::Progress("reading the table"));
     let expected = expected_secs(&plan);

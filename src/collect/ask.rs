@@ -6,8 +6,10 @@ use crate::kernel::{Channel, Errno, Job, Kernel};
 use crate::model::Gap;
 use crate::wire::netlink::{Ending, Message, ending, messages};
 
-/// What to do where CAP_NET_ADMIN is missing.
-pub const ADMIN_REMEDY: &str = "run as root, or: setcap cap_net_admin,cap_net_raw+ep $(command -v ctlens)";
+/// What to do where CAP_NET_ADMIN is missing. CAP_DAC_READ_SEARCH opens /proc/slabinfo, which tells whether a dump is
+/// harmless, and /proc/net/nf_conntrack, which is read where it is not.
+pub const ADMIN_REMEDY: &str =
+    "run as root, or: setcap cap_net_admin,cap_net_raw,cap_dac_read_search+ep $(command -v ctlens)";
 
 /// Why an answer is not whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

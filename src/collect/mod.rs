@@ -2,6 +2,7 @@
 
 mod ask;
 mod filter;
+mod listing;
 mod owners;
 mod pass;
 mod paste;
@@ -9,6 +10,7 @@ mod plan;
 mod presence;
 mod sockets;
 mod sources;
+mod stall;
 mod tap;
 mod window;
 
@@ -16,7 +18,7 @@ pub use filter::{FlowFilter, Prefix, admits};
 pub use owners::owners;
 pub use pass::{Each, pass};
 pub use paste::{PasteError, paste, pasted_entries};
-pub use plan::{How, Plan, SAMPLE_ABOVE, Wish, plan, push_filter};
+pub use plan::{Closed, Doors, How, Plan, SAMPLE_ABOVE, Wish, plan, push_filter};
 pub use presence::{Presence, Tracking, tracking};
 pub use sockets::sockets;
 pub use sources::{Needs, counters, snapshot};

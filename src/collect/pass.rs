@@ -3,17 +3,34 @@
 use std::ops::ControlFlow;
 
 use super::ask::{ADMIN_REMEDY, Refusal, ask, refused};
-use super::plan::{How, Plan};
+use super::listing::{LOAD, listing};
+use super::plan::{Closed, How, Plan};
 use super::window::Window;
 use crate::kernel::{Channel, Errno, Kernel};
 use crate::model::{Flow, Gap, Limits, TableLook, TableSource};
 use crate::wire::ctnetlink::{DumpFilter, encode_dump, fill_flow, is_flow};
-use crate::wire::procfs;
-
-const PROC: &str = "/proc/net/nf_conntrack";
 
 /// Takes each entry; `Break` = enough, and the pass ends there.
 pub type Each<'a> = dyn FnMut(&Flow) -> ControlFlow<()> + Send + 'a;
+
+/// How it went, and what it does not show.
+pub type Passed = (TableLook, Option<Gap>);
+
+/// Why there was no pass.
+pub struct Failure {
+    /// A replay that has no answer: the other form of the table may be there.
+    pub not_recorded: bool,
+    pub gap: Gap,
+}
+
+impl Failure {
+    pub fn of(gap: Gap) -> Failure {
+        Failure {
+            not_recorded: false,
+            gap,
+        }
+    }
+}
 
 /// Walks the table as planned. The gap, if any, tells what the pass does not show.
 pub fn pass(
@@ -21,60 +38,45 @@ pub fn pass(
     plan: &Plan,
     limits: &Limits,
     each: &mut Each<'_>,
-) -> Result<(TableLook, Option<Gap>), Gap> {
-    match &plan.how {
-        How::Refuse => Err(Gap::new("ctnetlink", plan.why.clone(), remedy_of_refusal(plan))),
-        How::Procfs => from_proc(kernel, each),
-        How::Full => dump(kernel, &DumpFilter::default(), None, limits, each),
-        How::Sample(entries) => dump(kernel, &DumpFilter::default(), Some(*entries), limits, each),
+) -> Result<Passed, Gap> {
+    let everything = DumpFilter::default();
+    let passed = match &plan.how {
+        How::Refuse => Err(Failure::of(Gap::new(
+            "ctnetlink",
+            plan.why.clone(),
+            remedy_of_refusal(plan),
+        ))),
+        How::Procfs => listing(kernel, plan, limits, each),
+        How::Full => dump(kernel, &everything, None, limits, each),
+        How::Sample(entries) => dump(kernel, &everything, Some(*entries), limits, each),
         How::Filtered(filter) => dump(kernel, filter, None, limits, each),
-    }
+    };
+    let other = match passed {
+        // What recorded it may have planned otherwise: it had other options, or was another version.
+        Err(failure) if failure.not_recorded => match plan.how {
+            How::Procfs => dump(kernel, &everything, None, limits, each),
+            _ => listing(kernel, plan, limits, each),
+        }
+        .map_err(|again| if again.not_recorded { failure } else { again }),
+        other => other,
+    };
+    other.map_err(|failure| failure.gap)
 }
 
 fn remedy_of_refusal(plan: &Plan) -> String {
-    if plan.why.contains("CAP_NET_ADMIN") {
-        ADMIN_REMEDY.to_string()
-    } else {
-        "run as root, which may read /proc/net/nf_conntrack; --exact dumps all the same".to_string()
+    match plan.closed {
+        Some(Closed::NotLoaded) => format!("{LOAD}; or run as root, which may read /proc/net/nf_conntrack"),
+        Some(Closed::Sparse) => format!(
+            "{ADMIN_REMEDY}, which may read /proc/net/nf_conntrack; --even-if-it-stalls dumps all the same, and may \
+             hold up packets for {:.0} ms",
+            plan.worst_fill_ms
+        ),
+        Some(Closed::NotPermitted) | None => ADMIN_REMEDY.to_string(),
     }
-}
-
-fn from_proc(kernel: &mut dyn Kernel, each: &mut Each<'_>) -> Result<(TableLook, Option<Gap>), Gap> {
-    let started = kernel.now();
-    let bytes = kernel.read_file(PROC).map_err(|errno| {
-        let remedy = if errno == Errno::ENOENT {
-            "this kernel has no CONFIG_NF_CONNTRACK_PROCFS: --exact dumps over ctnetlink"
-        } else {
-            "run as root"
-        };
-        Gap::new(PROC, errno.to_string(), remedy)
-    })?;
-    let (mut dumped, mut malformed) = (0, 0);
-    for line in String::from_utf8_lossy(&bytes).lines() {
-        match procfs::flow_line(line) {
-            Ok(flow) => {
-                dumped += 1;
-                if each(&flow).is_break() {
-                    break;
-                }
-            }
-            Err(_) => malformed += 1,
-        }
-    }
-    let look = TableLook {
-        source: TableSource::Procfs,
-        started,
-        ended: kernel.now(),
-        dumped,
-        sampled_of: None,
-        duplicates: 0,
-        malformed,
-    };
-    Ok((look, unread(PROC, malformed)))
 }
 
 /// Entries that were there but could not be decoded: the figures are short of them.
-fn unread(source: &str, malformed: u64) -> Option<Gap> {
+pub fn unread(source: &str, malformed: u64) -> Option<Gap> {
     (malformed > 0).then(|| {
         Gap::new(
             source,
@@ -90,7 +92,7 @@ fn dump(
     at_most: Option<u64>,
     limits: &Limits,
     each: &mut Each<'_>,
-) -> Result<(TableLook, Option<Gap>), Gap> {
+) -> Result<Passed, Failure> {
     let started = kernel.now();
     let (mut dumped, mut malformed, mut duplicates) = (0u64, 0u64, 0u64);
     let mut seen = Window::default();
@@ -139,7 +141,7 @@ fn dump(
     let ended = kernel.now();
     stopped |= asked == Err(Refusal::Failed(Errno::CUT_SHORT));
     let gap = how_it_ended(asked)?.or(unread("ctnetlink", malformed));
-    let sampled_of = whole(stopped, limits, dumped)?;
+    let sampled_of = whole(stopped, limits, dumped).map_err(Failure::of)?;
     let look = TableLook {
         source: TableSource::Ctnetlink,
         started,
@@ -153,7 +155,7 @@ fn dump(
 }
 
 /// What a pass that was closed early is a sample of. A part of an unknown whole would pass for the whole.
-fn whole(stopped: bool, limits: &Limits, dumped: u64) -> Result<Option<u64>, Gap> {
+pub fn whole(stopped: bool, limits: &Limits, dumped: u64) -> Result<Option<u64>, Gap> {
     match (stopped, limits.count) {
         (false, _) => Ok(None),
         (true, Some(count)) => Ok(Some(count.max(dumped))),
@@ -165,7 +167,7 @@ fn whole(stopped: bool, limits: &Limits, dumped: u64) -> Result<Option<u64>, Gap
 }
 
 /// A pass that broke off has shown a part, which would be taken for the whole; a part that was recorded as one is a gap.
-fn how_it_ended(asked: Result<(), Refusal>) -> Result<Option<Gap>, Gap> {
+fn how_it_ended(asked: Result<(), Refusal>) -> Result<Option<Gap>, Failure> {
     match asked {
         Ok(()) => Ok(None),
         Err(Refusal::Failed(Errno::CUT_SHORT)) => Ok(Some(Gap::new(
@@ -179,6 +181,9 @@ fn how_it_ended(asked: Result<(), Refusal>) -> Result<Option<Gap>, Gap> {
             "the table changed while it was read: entries may be missing",
             "run it again",
         ))),
-        Err(refusal) => Err(refused("ctnetlink", refusal, "run it again")),
+        Err(refusal) => Err(Failure {
+            not_recorded: refusal == Refusal::Failed(Errno::NOT_RECORDED),
+            gap: refused("ctnetlink", refusal, "run it again"),
+        }),
     }
 }

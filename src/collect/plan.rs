@@ -1,7 +1,8 @@
 //! How to read the table without harm: the kernel fills each datagram of a dump with softirqs off, so a dump that
 //! matches little of the hash stalls the packets of its CPU.
 
-use crate::model::Limits;
+use super::stall::{proc_secs, walk_ms, worst_fill_ms};
+use crate::model::{Estimate, Limits};
 use crate::wire::ctnetlink::DumpFilter;
 
 /// Larger tables are sampled unless the user wants them whole.
@@ -9,15 +10,8 @@ pub const SAMPLE_ABOVE: u64 = 100_000;
 const SAMPLE_ENTRIES: u64 = 20_000;
 /// No datagram may take longer to fill than this.
 pub const MAX_FILL_MS: f64 = 5.0;
-/// Entries of about 240 bytes in a datagram of 32 KiB.
-const ENTRIES_PER_FILL: f64 = 135.0;
-// Measured on 6.18: a walk over 262,144 empty buckets takes 5 ms, over a million entries 270 ms.
-const BUCKET_MS: f64 = 20e-6;
-const NODE_MS: f64 = 130e-6;
-/// The kernel's default on hosts with more than 4 GB (nf_conntrack_init_start), where the real size cannot be read.
-const UNKNOWN_BUCKETS: u64 = 262_144;
-/// Each entry is linked into two chains, one per direction.
-const NODES_PER_ENTRY: f64 = 2.0;
+/// No pass over /proc/net/nf_conntrack takes longer; what came by then is a sample.
+pub const MAX_PROC_SECS: f64 = 10.0;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum How {
@@ -41,19 +35,45 @@ pub struct Plan {
     pub worst_fill_ms: f64,
     /// Entries that the pass is expected to meet.
     pub expected: Option<u64>,
+    /// Why the table is not dumped over ctnetlink, where it is not.
+    pub closed: Option<Closed>,
+}
+
+/// What stands between this process and a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// No CAP_NET_ADMIN.
+    NotPermitted,
+    /// nf_conntrack_netlink: asking would load it.
+    NotLoaded,
+    /// It would stall packets.
+    Sparse,
+}
+
+/// Which ways to the table are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doors {
+    /// What keeps ctnetlink from answering, if anything does.
+    pub ctnetlink: Option<Closed>,
+    /// /proc/net/nf_conntrack can be read.
+    pub proc: bool,
+    /// Each read of it walks the hash anew from the first bucket.
+    pub proc_rewalks: bool,
 }
 
 /// What the user asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
+    /// No sample, however large the table is.
     pub exact: bool,
     pub sample: Option<u64>,
     /// The command needs every entry, whatever the size (`list`).
     pub every: bool,
+    /// Over ctnetlink even where that may stall packets.
+    pub dump_anyway: bool,
 }
 
-/// `net_admin`: ctnetlink will answer. `root_proc`: /proc/net/nf_conntrack can be read.
-pub fn plan(limits: &Limits, wish: &Wish, net_admin: bool, root_proc: bool) -> Plan {
+pub fn plan(limits: &Limits, wish: &Wish, doors: Doors) -> Plan {
     let own = limits.count;
     let fill = worst_fill_ms(limits, own.unwrap_or(0));
     let done = |how, why: String| Plan {
@@ -61,42 +81,24 @@ pub fn plan(limits: &Limits, wish: &Wish, net_admin: bool, root_proc: bool) -> P
         why,
         worst_fill_ms: fill,
         expected: own,
+        closed: None,
     };
     let counted = own.map_or("an unknown number of".to_string(), |n| n.to_string());
-    if !net_admin {
-        return if root_proc {
-            done(
-                How::Procfs,
-                "ctnetlink is not permitted; /proc/net/nf_conntrack is".into(),
-            )
-        } else {
-            done(
-                How::Refuse,
-                "ctnetlink needs CAP_NET_ADMIN, /proc/net/nf_conntrack needs root".into(),
-            )
-        };
-    }
-    if wish.exact {
-        let why = format!("--exact: {counted} entries over ctnetlink, worst fill {fill:.1} ms");
+    let sparse = (fill > MAX_FILL_MS).then_some(Closed::Sparse);
+    let forced = sparse.filter(|_| wish.dump_anyway && doors.ctnetlink.is_none());
+    if forced.is_some() {
+        let why = format!("--even-if-it-stalls: {counted} entries over ctnetlink, worst fill {fill:.0} ms");
         return done(How::Full, why);
     }
-    if fill > MAX_FILL_MS {
-        let why = format!(
-            "{counted} own entries in a hash that takes {:.0} ms to walk: a dump could stall packets for {fill:.0} ms",
-            walk_ms(limits)
-        );
-        return if root_proc {
-            done(How::Procfs, why)
-        } else {
-            done(How::Refuse, why)
-        };
+    if let Some(closed) = doors.ctnetlink.or(sparse) {
+        return without_dump(limits, doors, closed, done(How::Refuse, counted));
     }
     let large = own.is_some_and(|own| own > SAMPLE_ABOVE);
     match (wish.sample, own) {
-        (Some(wanted), Some(own)) if wanted < own => {
+        (Some(wanted), Some(own)) if wanted < own && !wish.exact => {
             done(How::Sample(wanted), format!("--sample {wanted} of {own} entries"))
         }
-        (None, Some(own)) if large && !wish.every => done(
+        (None, Some(own)) if large && !wish.every && !wish.exact => done(
             How::Sample(SAMPLE_ENTRIES),
             format!("{own} entries are over {SAMPLE_ABOVE}: a sample of {SAMPLE_ENTRIES}; --exact reads all"),
         ),
@@ -107,16 +109,50 @@ pub fn plan(limits: &Limits, wish: &Wish, net_admin: bool, root_proc: bool) -> P
     }
 }
 
+/// The table by /proc/net/nf_conntrack, or not at all. Where each read walks the hash anew, that costs processor time,
+/// up to MAX_PROC_SECS of it; an early-closed dump would cost less of that, but already its first datagram stalls
+/// packets as long as any. So /proc it is: what came in time is as much a sample, for the hash is random.
+fn without_dump(limits: &Limits, doors: Doors, closed: Closed, blank: Plan) -> Plan {
+    let mut why = match (closed, doors.proc) {
+        (Closed::NotPermitted, true) => "ctnetlink is not permitted; /proc/net/nf_conntrack is".into(),
+        (Closed::NotPermitted, false) => {
+            "ctnetlink needs CAP_NET_ADMIN, /proc/net/nf_conntrack needs root".into()
+        }
+        (Closed::NotLoaded, true) => {
+            "nf_conntrack_netlink is not loaded, and looking loads no module: /proc/net/nf_conntrack".into()
+        }
+        (Closed::NotLoaded, false) => {
+            "nf_conntrack_netlink is not loaded, and looking loads no module; /proc/net/nf_conntrack needs root"
+                .into()
+        }
+        (Closed::Sparse, _) => format!(
+            "{} own entries in a hash that takes {:.0} ms to walk: a dump could stall packets for {:.0} ms",
+            blank.why,
+            walk_ms(limits),
+            blank.worst_fill_ms
+        ),
+    };
+    let secs = proc_secs(limits);
+    if doors.proc && doors.proc_rewalks && secs > 1.0 {
+        why += &format!(
+            "; before 6.15 each 4 KiB of /proc/net/nf_conntrack walk the hash anew: {secs:.0} s, cut at {MAX_PROC_SECS:.0} s"
+        );
+    }
+    Plan {
+        how: if doors.proc { How::Procfs } else { How::Refuse },
+        why,
+        closed: Some(closed),
+        ..blank
+    }
+}
+
 /// Whether the kernel shall filter: only where what is left fills datagrams fast enough. `hits` of `looked_at` entries
 /// of an early sample matched.
 pub fn push_filter(limits: &Limits, filter: DumpFilter, hits: u64, looked_at: u64) -> Plan {
     let own = limits.count.unwrap_or(0);
-    let expected = if looked_at == 0 {
-        0
-    } else {
-        (own as f64 * hits as f64 / looked_at as f64) as u64
-    };
-    let fill = worst_fill_ms(limits, expected);
+    // A few hits in a probe may be luck: the fewest that are likely count.
+    let matches = Estimate::of_sample(hits, looked_at, own);
+    let (expected, fill) = (matches.value as u64, worst_fill_ms(limits, matches.low as u64));
     let harmless = fill <= MAX_FILL_MS && !filter.is_empty();
     let verb = if harmless {
         "the kernel filters"
@@ -141,22 +177,8 @@ pub fn push_filter(limits: &Limits, filter: DumpFilter, hits: u64, looked_at: u6
         why,
         worst_fill_ms,
         expected: Some(expected),
+        closed: None,
     }
-}
-
-fn worst_fill_ms(limits: &Limits, matches: u64) -> f64 {
-    let walk = walk_ms(limits);
-    // The whole walk, where everything fits into one datagram.
-    (walk * ENTRIES_PER_FILL / (matches.max(1) as f64)).min(walk)
-}
-
-/// One walk over the hash that all namespaces share.
-fn walk_ms(limits: &Limits) -> f64 {
-    let own = limits.count.unwrap_or(0);
-    // Not knowing means fearing: it may be as large as by default, and as full as one namespace can make it.
-    let buckets = limits.buckets.unwrap_or(UNKNOWN_BUCKETS);
-    let host = limits.host_entries.or(limits.max).unwrap_or(buckets).max(own);
-    buckets as f64 * BUCKET_MS + host as f64 * NODES_PER_ENTRY * NODE_MS
 }
 
 #[cfg(test)]
@@ -172,41 +194,117 @@ mod tests {
         }
     }
 
+    const OPEN: Doors = Doors {
+        ctnetlink: None,
+        proc: true,
+        proc_rewalks: false,
+    };
+    const NO_PROC: Doors = Doors { proc: false, ..OPEN };
+    const EXACT: Wish = Wish {
+        exact: true,
+        sample: None,
+        every: false,
+        dump_anyway: false,
+    };
+
     fn how(limits: &Limits, wish: Wish) -> How {
-        plan(limits, &wish, true, true).how
+        plan(limits, &wish, OPEN).how
     }
 
     #[test]
     fn few_entries_in_a_full_hash_are_read_from_proc() {
         assert_eq!(how(&limits(40, Some(1_000_000)), Wish::default()), How::Procfs);
         assert_eq!(how(&limits(5_000, Some(1_000_000)), Wish::default()), How::Procfs);
-        assert_eq!(how(&limits(10_000, Some(1_000_000)), Wish::default()), How::Full);
+        // Of those counted three in four may have expired.
+        assert_eq!(
+            how(&limits(20_000, Some(1_000_000)), Wish::default()),
+            How::Procfs
+        );
+        assert_eq!(how(&limits(40_000, Some(1_000_000)), Wish::default()), How::Full);
         // Not knowing the other namespaces means fearing them.
         assert_eq!(how(&limits(40, None), Wish::default()), How::Procfs);
-        let unreadable = plan(&limits(40, None), &Wish::default(), true, false);
-        assert_eq!(unreadable.how, How::Refuse);
-        let forced = plan(
-            &limits(40, None),
-            &Wish {
-                exact: true,
-                ..Wish::default()
-            },
-            true,
-            false,
+        let unreadable = plan(&limits(40, None), &Wish::default(), NO_PROC);
+        assert_eq!(
+            (unreadable.how, unreadable.closed),
+            (How::Refuse, Some(Closed::Sparse))
         );
+    }
+
+    #[test]
+    fn only_the_wish_for_it_gets_a_dump_that_stalls() {
+        let sparse = limits(40, Some(1_000_000));
+        assert_eq!(how(&sparse, EXACT), How::Procfs);
+        assert_eq!(plan(&sparse, &EXACT, NO_PROC).how, How::Refuse);
+        let anyway = Wish {
+            dump_anyway: true,
+            ..Wish::default()
+        };
+        let forced = plan(&sparse, &anyway, NO_PROC);
         assert_eq!(forced.how, How::Full);
+        assert!(forced.worst_fill_ms > 200.0, "{forced:?}");
+        // It opens no other door, and no sample is given up for it.
+        let closed = Doors {
+            ctnetlink: Some(Closed::NotLoaded),
+            ..OPEN
+        };
+        let through_proc = plan(&sparse, &anyway, closed);
+        assert_eq!(
+            (through_proc.how, through_proc.closed),
+            (How::Procfs, Some(Closed::NotLoaded))
+        );
+        let large = limits(1_000_000, Some(1_000_000));
+        assert_eq!(how(&large, anyway), How::Sample(SAMPLE_ENTRIES));
+    }
+
+    #[test]
+    fn the_limit_of_one_namespace_is_none_for_the_host() {
+        // 30,000 are dense beside a million, but three other namespaces may be as full.
+        assert_eq!(how(&limits(30_000, Some(1_000_000)), Wish::default()), How::Full);
+        assert_eq!(how(&limits(30_000, None), Wish::default()), How::Procfs);
+        let unlimited = Limits {
+            max: Some(0),
+            ..limits(30_000, None)
+        };
+        assert_eq!(how(&unlimited, Wish::default()), How::Procfs);
+        // A plain host, whose slab can be read.
+        for buckets in [65_536, 262_144] {
+            let plain = Limits {
+                buckets: Some(buckets),
+                ..limits(5_000, Some(5_000))
+            };
+            assert_eq!(how(&plain, EXACT), How::Full);
+        }
+        let no_buckets = Limits {
+            buckets: None,
+            max: Some(64 << 20),
+            ..limits(5_000, Some(5_000))
+        };
+        assert_eq!(how(&no_buckets, Wish::default()), How::Procfs);
+    }
+
+    #[test]
+    fn a_slow_proc_is_still_better_than_a_stall_and_says_so() {
+        let slow = Doors {
+            proc_rewalks: true,
+            ..OPEN
+        };
+        let sparse = plan(&limits(7_000, Some(1_000_000)), &Wish::default(), slow);
+        assert_eq!(sparse.how, How::Procfs);
+        assert!(sparse.why.contains("cut at 10 s"), "{}", sparse.why);
+        let few = plan(&limits(40, Some(1_000_000)), &Wish::default(), slow);
+        assert!(!few.why.contains("cut"), "{}", few.why);
     }
 
     #[test]
     fn nothing_known_of_the_hash_means_fearing_it() {
         let nothing = Limits::default();
-        assert_eq!(plan(&nothing, &Wish::default(), true, true).how, How::Procfs);
-        assert_eq!(plan(&nothing, &Wish::default(), true, false).how, How::Refuse);
+        assert_eq!(plan(&nothing, &Wish::default(), OPEN).how, How::Procfs);
+        assert_eq!(plan(&nothing, &Wish::default(), NO_PROC).how, How::Refuse);
         let few = Limits {
             count: Some(40),
             ..nothing
         };
-        assert_eq!(plan(&few, &Wish::default(), true, false).how, How::Refuse);
+        assert_eq!(plan(&few, &Wish::default(), NO_PROC).how, How::Refuse);
     }
 
     #[test]
@@ -223,16 +321,7 @@ mod tests {
             ),
             How::Sample(500)
         );
-        assert_eq!(
-            how(
-                &large,
-                Wish {
-                    exact: true,
-                    ..Wish::default()
-                }
-            ),
-            How::Full
-        );
+        assert_eq!(how(&large, EXACT), How::Full);
         assert_eq!(
             how(
                 &large,
@@ -248,8 +337,12 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_without_privilege() {
-        let got = plan(&limits(50_000, Some(50_000)), &Wish::default(), false, false);
-        assert_eq!(got.how, How::Refuse);
+        let closed = Doors {
+            ctnetlink: Some(Closed::NotPermitted),
+            ..NO_PROC
+        };
+        let got = plan(&limits(50_000, Some(50_000)), &Wish::default(), closed);
+        assert_eq!((got.how, got.closed), (How::Refuse, Some(Closed::NotPermitted)));
     }
 
     #[test]
@@ -264,7 +357,18 @@ mod tests {
             How::Filtered(_)
         ));
         assert_eq!(push_filter(&large, filter.clone(), 0, 5_000).how, How::Full);
-        assert_eq!(push_filter(&large, filter, 20, 5_000).how, How::Full);
+        assert_eq!(push_filter(&large, filter.clone(), 20, 5_000).how, How::Full);
+        // Likely enough that they are fewer than the probe met.
+        let lucky = push_filter(&large, filter.clone(), 150, 5_000);
+        assert!(
+            lucky.worst_fill_ms < MAX_FILL_MS && lucky.expected == Some(30_000),
+            "{lucky:?}"
+        );
+        assert_eq!(lucky.how, How::Full);
+        assert!(matches!(
+            push_filter(&large, filter, 200, 5_000).how,
+            How::Filtered(_)
+        ));
         assert_eq!(
             push_filter(&large, DumpFilter::default(), 5_000, 5_000).how,
             How::Full

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::ask::{Refusal, ask};
+use super::plan::{Closed, Doors};
 use crate::kernel::{Channel, Errno, Kernel};
 use crate::wire::netlink::Message;
 use crate::wire::{Malformed, nf_tables};
@@ -12,6 +13,9 @@ const STAT_PATH: &str = "/proc/net/stat/nf_conntrack";
 const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_NET_ADMIN: u32 = 12;
+/// From this release on /proc/net/nf_conntrack resumes where the last read ended; before it, each read walks the hash
+/// from the first bucket (ct_get_idx). A backport to an older release cannot be told from outside.
+const PROC_RESUMES: (u32, u32) = (6, 15);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Presence {
@@ -28,8 +32,8 @@ pub struct Presence {
 enum Modules {
     /// No module can be loaded: asking is safe.
     Fixed,
-    /// Names that are loaded or built in.
-    Known(Vec<String>),
+    /// Names that are loaded or built in; whether the list of what is built in could be read.
+    Known { names: Vec<String>, whole: bool },
     #[default]
     Unknown,
 }
@@ -58,8 +62,41 @@ impl Presence {
     pub fn has(&self, module: &str) -> bool {
         match &self.modules {
             Modules::Fixed => true,
-            Modules::Known(names) => names.iter().any(|name| name == module),
+            Modules::Known { names, .. } => names.iter().any(|name| name == module),
             Modules::Unknown => false,
+        }
+    }
+
+    /// Whether it is certain that nothing of this module runs here.
+    fn lacks(&self, module: &str) -> bool {
+        matches!(self.modules, Modules::Known { whole: true, .. }) && !self.has(module)
+    }
+
+    /// Whether a request to this subsystem of nfnetlink loads nothing: socket() would load nfnetlink itself, and
+    /// nfnetlink_rcv_msg() the subsystem.
+    pub fn has_nfnetlink(&self, subsystem: &str) -> bool {
+        self.has("nfnetlink") && self.has(subsystem)
+    }
+
+    /// Whether ctnetlink can be asked without loading it, and will answer.
+    pub fn ctnetlink(&self) -> bool {
+        self.doors().ctnetlink.is_none()
+    }
+
+    /// Which ways to the table are open.
+    pub fn doors(&self) -> Doors {
+        let ctnetlink = if !self.net_admin {
+            Some(Closed::NotPermitted)
+        } else if !(self.conntrack && self.has_nfnetlink("nf_conntrack_netlink")) {
+            Some(Closed::NotLoaded)
+        } else {
+            None
+        };
+        let release = self.release.as_deref().and_then(version);
+        Doors {
+            ctnetlink,
+            proc: self.root_files,
+            proc_rewalks: release.is_none_or(|release| release < PROC_RESUMES),
         }
     }
 }
@@ -73,6 +110,12 @@ fn effective(status: &str) -> Option<u64> {
 fn is_root(status: &str) -> bool {
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     ids.is_some_and(|ids| ids.split_whitespace().nth(3) == Some("0"))
+}
+
+/// `6.1.0-28-amd64`
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 fn modules(kernel: &mut dyn Kernel, release: Option<&str>) -> Modules {
@@ -90,14 +133,18 @@ fn modules(kernel: &mut dyn Kernel, release: Option<&str>) -> Modules {
         .filter_map(|line| line.split_whitespace().next())
         .map(str::to_string)
         .collect();
-    if let Some(list) =
-        release.and_then(|release| text(kernel, &format!("/lib/modules/{release}/modules.builtin")))
-    {
+    // A container seldom has it.
+    let builtin =
+        release.and_then(|release| text(kernel, &format!("/lib/modules/{release}/modules.builtin")));
+    if let Some(list) = &builtin {
         // kernel/net/ipv4/tcp_diag.ko
         let stem = |path: &str| Some(path.rsplit('/').next()?.strip_suffix(".ko")?.replace('-', "_"));
         names.extend(list.lines().filter_map(stem));
     }
-    Modules::Known(names)
+    Modules::Known {
+        names,
+        whole: builtin.is_some(),
+    }
 }
 
 /// Whether this namespace tracks connections.
@@ -109,14 +156,16 @@ pub enum Tracking {
 }
 
 /// Conntrack hooks a namespace only where a rule or an object asks for it. An empty table without one says nothing
-/// about health. Asked only where the count and all counters are 0.
+/// about health, and counters that are not 0 may be of rules that are gone.
 pub fn tracking(kernel: &mut dyn Kernel, presence: &Presence) -> Tracking {
     let legacy = legacy_tables(kernel);
-    let native = match &presence.modules {
+    let native = if presence.lacks("nf_tables") {
         // Not loaded, so it has no rules.
-        Modules::Known(_) if !presence.has("nf_tables") => Tracking::No,
-        Modules::Unknown => Tracking::Unknown,
-        _ => nf_tables(kernel),
+        Tracking::No
+    } else if presence.net_admin && presence.has_nfnetlink("nf_tables") {
+        nf_tables(kernel)
+    } else {
+        Tracking::Unknown
     };
     match (native, legacy) {
         (Tracking::Yes, _) => Tracking::Yes,
@@ -186,4 +235,27 @@ pub fn text(kernel: &mut dyn Kernel, path: &str) -> Option<String> {
         .read_file(path)
         .ok()
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_kernels_walk_the_hash_for_each_read() {
+        let rewalks = |release: Option<&str>| {
+            let presence = Presence {
+                release: release.map(str::to_string),
+                ..Presence::default()
+            };
+            presence.doors().proc_rewalks
+        };
+        for old in ["4.4.0-210-generic", "5.15.0", "6.14.11-300.fc42.x86_64", "x", ""] {
+            assert!(rewalks(Some(old)), "{old}");
+        }
+        for new in ["6.15.0", "6.18.44-fc", "7.0-rc1"] {
+            assert!(!rewalks(Some(new)), "{new}");
+        }
+        assert!(rewalks(None));
+    }
 }

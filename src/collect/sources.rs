@@ -135,7 +135,7 @@ fn timeouts(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -
             "ages stay unknown: run on the host itself",
         ));
     }
-    if presence.net_admin && presence.has("nfnetlink_cttimeout") {
+    if presence.net_admin && presence.has_nfnetlink("nfnetlink_cttimeout") {
         let request = cttimeout::encode_default_get(2, proto::TCP);
         // The sysctls have said it all but SYN_SENT2's: no gap where this is refused.
         let _ = ask(
@@ -190,7 +190,7 @@ fn limits(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> 
     };
     out.host_entries =
         text(kernel, "/proc/slabinfo").and_then(|slabs| procfs::slab_objects(&slabs, "nf_conntrack"));
-    if presence.conntrack && presence.net_admin {
+    if presence.ctnetlink() {
         // The sysctls have said it all: no gap where this is refused.
         let _ = ask(
             kernel,
@@ -225,7 +225,7 @@ fn stats(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> O
     if !presence.conntrack {
         return None;
     }
-    if presence.net_admin {
+    if presence.ctnetlink() {
         let (mut sum, mut malformed) = (ConntrackStats::default(), false);
         let request = ctnetlink_stats::encode_stats_cpu();
         let asked = ask(

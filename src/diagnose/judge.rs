@@ -206,6 +206,19 @@ fn leaning(evidence: &Evidence, outcomes: &Outcomes) -> Option<Lean> {
         .or_else(|| lean::unexplained(evidence, outcomes))
         .or_else(|| lean::damaged(evidence))
         .or_else(|| unseen(evidence))
+        .or_else(|| untold(evidence))
+}
+
+/// An empty table is a healthy one only where something tracks.
+fn untold(evidence: &Evidence) -> Option<Lean> {
+    evidence.tracking_unknown.then(|| Lean {
+        causes: Vec::new(),
+        because: "the table is empty, and whether any rule here tracks connections could not be told"
+            .to_string(),
+        settle:
+            "sudo nft list ruleset; sudo iptables-save   # a rule with ct, conntrack, state or NAT tracks"
+                .to_string(),
+    })
 }
 
 /// Sockets wait, but their SYNs have no entry: the own ruleset dropped them, or did not track them.

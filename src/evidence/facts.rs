@@ -34,6 +34,8 @@ pub struct Evidence {
     pub dead_settings: Vec<DeadSetting>,
     /// All of it comes from pasted text: no window, no tap, and nothing of one moment.
     pub pasted: bool,
+    /// The table is empty, and whether any rule tracks connections could not be told: it says nothing then.
+    pub tracking_unknown: bool,
     pub gaps: Vec<Gap>,
 }
 

@@ -110,7 +110,7 @@ fn look(kernel: &mut dyn Kernel) -> (u64, usize) {
         exact: true,
         ..Wish::default()
     };
-    let plan = collect::plan(&snapshot.limits, &wish, presence.net_admin, presence.root_files);
+    let plan = collect::plan(&snapshot.limits, &wish, presence.doors());
     let (table, _) = collect::pass(
         kernel,
         &plan,

@@ -229,3 +229,18 @@ fn a_gap_of_the_evidence_is_one_of_the_report() {
             .any(|e| e.id == "not-seen" && !e.supports)
     );
 }
+
+#[test]
+fn an_empty_table_of_which_nobody_knows_whether_anything_fills_it_is_not_decided() {
+    let mut evidence = Scene {
+        count: Some(0),
+        ..Scene::default()
+    }
+    .evidence();
+    assert_eq!(short(&ctlens::diagnose::diagnose(&evidence)), "none / none");
+    evidence.tracking_unknown = true;
+    let report = ctlens::diagnose::diagnose(&evidence);
+    assert_eq!(short(&report), "undecided / undecided");
+    let lean = report.verdict.leans_to.as_ref().expect("a way to settle it");
+    assert!(lean.settle.contains("nft list ruleset"), "{lean:?}");
+}

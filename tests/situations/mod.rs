@@ -340,7 +340,8 @@ pub fn sample() -> Evidence {
 
 /// No CAP_NET_ADMIN: sizes, sysctls and sockets only.
 pub fn unprivileged() -> Evidence {
-    const ADMIN: &str = "run as root, or: setcap cap_net_admin,cap_net_raw+ep $(command -v ctlens)";
+    const ADMIN: &str =
+        "run as root, or: setcap cap_net_admin,cap_net_raw,cap_dac_read_search+ep $(command -v ctlens)";
     let mut out = hold();
     out.half_open = None;
     out.states = None;

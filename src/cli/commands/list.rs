@@ -38,8 +38,10 @@ pub fn list(args: &ListArgs) -> anyhow::Result<Outcome> {
 fn from_table(kernel: &mut dyn Kernel, args: &ListArgs, notes: &mut Notes) -> anyhow::Result<TableLook> {
     let presence = present(kernel)?;
     let snapshot = collect::snapshot(kernel, &presence, collect::Needs::default());
-    if snapshot.limits.count == Some(0) && presence.net_admin {
-        untracked(kernel, &presence)?;
+    if snapshot.limits.count == Some(0)
+        && let Some(gap) = untracked(kernel, &presence)?
+    {
+        terminal::note(&format!("{}: {}; {}", gap.source, gap.reason, gap.remedy));
     }
     let filter = filter(args);
     let plan = plan(kernel, args, &presence, &snapshot, &filter);
@@ -169,9 +171,10 @@ fn plan(
     let wish = Wish {
         exact: args.exact,
         every: true,
+        dump_anyway: args.harm.even_if_it_stalls,
         ..Wish::default()
     };
-    let whole = collect::plan(&snapshot.limits, &wish, presence.net_admin, presence.root_files);
+    let whole = collect::plan(&snapshot.limits, &wish, presence.doors());
     let pushed = filter.pushable();
     let large = snapshot.limits.count.is_some_and(|count| count > PROBE_ABOVE);
     if whole.how != How::Full || pushed.is_empty() || !large {

@@ -15,6 +15,7 @@ pub fn wish(read: &ReadArgs) -> Wish {
         exact: read.exact,
         sample: read.sample,
         every: false,
+        dump_anyway: read.harm.even_if_it_stalls,
     }
 }
 
@@ -84,7 +85,11 @@ fn partial(evidence: &Evidence) -> Option<String> {
     if evidence.half_open.is_some() || evidence.pasted {
         return None;
     }
-    let gap = evidence.gaps.iter().find(|gap| gap.source == "ctnetlink")?;
+    let table = ["ctnetlink", "/proc/net/nf_conntrack"];
+    let gap = evidence
+        .gaps
+        .iter()
+        .find(|gap| table.contains(&gap.source.as_str()))?;
     Some(format!(
         "partial, without the table: {}; {}",
         gap.reason, gap.remedy
