@@ -244,7 +244,8 @@ fn an_exact_pass_explains_why_count_differs() {
 
 #[test]
 fn the_unprivileged_read_why_there_are_no_rows() {
-    let remedy = "  -> run as root, or: setcap cap_net_admin,cap_net_raw+ep $(command -v ctlens)\n";
+    let remedy = "  -> run as root, or: setcap cap_net_admin,cap_net_raw,cap_dac_read_search+ep\n     \
+                  $(command -v ctlens)\n";
     let text = text_of(status_text, situations::unprivileged());
     assert_in_order(
         &text,

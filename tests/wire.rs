@@ -106,7 +106,7 @@ fn sockets() {
         uid: 0,
         inode,
         recv_queue: 0,
-        send_queue: 0,
+        send_queue: Some(0),
         timer_ms: None,
     };
     let expected = [
@@ -114,14 +114,14 @@ fn sockets() {
             "diag_listen4",
             Socket {
                 recv_queue: 1,
-                send_queue: 7,
+                send_queue: Some(7),
                 ..plain(SocketState::Listen, tuple("0.0.0.0", 8080, "0.0.0.0", 0), 348_640)
             },
         ),
         (
             "diag_listen6",
             Socket {
-                send_queue: 9,
+                send_queue: Some(9),
                 ..plain(SocketState::Listen, tuple("::", 8081, "::", 0), 348_641)
             },
         ),
@@ -153,7 +153,7 @@ fn sockets() {
         (
             "diag_syn_sent",
             Socket {
-                send_queue: 1,
+                send_queue: Some(1),
                 timer_ms: Some(796),
                 ..plain(SocketState::SynSent, tuple(S, 60880, "10.66.2.99", 81), 348_649)
             },

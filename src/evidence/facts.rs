@@ -227,7 +227,8 @@ pub struct ListenQueue {
     pub addr: IpAddr,
     pub port: u16,
     pub queued: u32,
-    pub backlog: u32,
+    /// Not told by /proc/net/tcp.
+    pub backlog: Option<u32>,
     pub process: Option<String>,
 }
 

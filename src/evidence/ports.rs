@@ -148,7 +148,7 @@ mod tests {
             uid: 0,
             inode: 0,
             recv_queue: 0,
-            send_queue: 0,
+            send_queue: Some(0),
             timer_ms: None,
         }
     }

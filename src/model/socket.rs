@@ -70,8 +70,8 @@ pub struct Socket {
     pub inode: u64,
     /// LISTEN: connections waiting for accept(); else bytes to read.
     pub recv_queue: u32,
-    /// LISTEN: the backlog in force; else bytes not acknowledged.
-    pub send_queue: u32,
+    /// LISTEN: the backlog in force, which only inet_diag tells; else bytes not acknowledged.
+    pub send_queue: Option<u32>,
     /// Milliseconds until the pending timer fires, where one runs.
     pub timer_ms: Option<u32>,
 }

@@ -51,7 +51,7 @@ pub fn decode_socket(payload: &[u8]) -> Result<Socket, Malformed> {
         },
         timer_ms: if timer_runs { Some(number(52)?) } else { None },
         recv_queue: number(56)?,
-        send_queue: number(60)?,
+        send_queue: Some(number(60)?),
         uid: number(64)?,
         inode: u64::from(number(68)?),
     })

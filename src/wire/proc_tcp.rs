@@ -26,8 +26,10 @@ pub fn socket_line(line: &str) -> Result<Option<Socket>, Malformed> {
     let timer = words[5]
         .split_once(':')
         .ok_or(Malformed("a socket's timer is cut"))?;
+    let state = state.ok_or(Malformed("an unknown socket state"))?;
+    let send = hex(send)?;
     Ok(Some(Socket {
-        state: state.ok_or(Malformed("an unknown socket state"))?,
+        state,
         tuple: Tuple {
             src,
             dst,
@@ -37,7 +39,8 @@ pub fn socket_line(line: &str) -> Result<Option<Socket>, Malformed> {
         uid: words[7].parse().map_err(|_| Malformed("a uid is no number"))?,
         inode: words[9].parse().map_err(|_| Malformed("an inode is no number"))?,
         recv_queue: hex(recv)?,
-        send_queue: hex(send)?,
+        // get_tcp4_sock() prints 0 for a listener, whatever its backlog.
+        send_queue: (state != SocketState::Listen).then_some(send),
         // Clock ticks of 10 ms (USER_HZ).
         timer_ms: if timer.0 == "00" {
             None
@@ -76,8 +79,14 @@ mod tests {
         let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000005 00:00000000 00000000  1000        0 12345 1 0000 100 0 0 10 0";
         let socket = socket_line(line).unwrap().unwrap();
         assert_eq!(
-            (socket.state, socket.recv_queue, socket.uid, socket.inode),
-            (SocketState::Listen, 5, 1000, 12345)
+            (
+                socket.state,
+                socket.recv_queue,
+                socket.send_queue,
+                socket.uid,
+                socket.inode
+            ),
+            (SocketState::Listen, 5, None, 1000, 12345)
         );
         if cfg!(target_endian = "little") {
             assert_eq!(socket.tuple.src, "127.0.0.1".parse::<IpAddr>().unwrap());

@@ -172,7 +172,7 @@ pub fn socket(state: SocketState, tuple: Tuple) -> Socket {
         uid: 0,
         inode: 0,
         recv_queue: 0,
-        send_queue: 0,
+        send_queue: Some(0),
         timer_ms: None,
     }
 }

@@ -244,3 +244,31 @@ fn an_empty_table_of_which_nobody_knows_whether_anything_fills_it_is_not_decided
     let lean = report.verdict.leans_to.as_ref().expect("a way to settle it");
     assert!(lean.settle.contains("nft list ruleset"), "{lean:?}");
 }
+
+#[test]
+fn a_backlog_that_is_not_known_is_neither_full_nor_roomy() {
+    let mut evidence = Scene {
+        listeners: vec![Queue {
+            at: "10.0.0.1:80".into(),
+            queued: 300,
+            backlog: 128,
+            process: None,
+        }],
+        ..Scene::default()
+    }
+    .net("TcpExt.ListenOverflows", 50)
+    .evidence();
+    let ids = |evidence: &ctlens::evidence::Evidence| {
+        let report = ctlens::diagnose::diagnose(evidence);
+        let items = report.verdict.evidence.iter();
+        items.map(|item| item.id.to_string()).collect::<Vec<_>>()
+    };
+    assert!(ids(&evidence).contains(&"queue-full".to_string()));
+    for (queued, roomy) in [(300, false), (0, true)] {
+        let listener = &mut evidence.listeners.as_mut().unwrap()[0];
+        (listener.backlog, listener.queued) = (None, queued);
+        let ids = ids(&evidence);
+        assert!(!ids.contains(&"queue-full".to_string()), "{ids:?}");
+        assert_eq!(ids.contains(&"no-queue-full-now".to_string()), roomy, "{ids:?}");
+    }
+}

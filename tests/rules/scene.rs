@@ -293,7 +293,7 @@ fn queue(queue: &Queue) -> ListenQueue {
         addr,
         port,
         queued: queue.queued,
-        backlog: queue.backlog,
+        backlog: Some(queue.backlog),
         process: queue.process.clone(),
     }
 }

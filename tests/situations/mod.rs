@@ -137,7 +137,7 @@ fn watched() -> Evidence {
             addr: "0.0.0.0".parse().unwrap(),
             port: 80,
             queued: 0,
-            backlog: 511,
+            backlog: Some(511),
             process: Some("varnishd".into()),
         }]),
         ports: Some(vec![PortUse {

@@ -56,7 +56,7 @@ pub fn overflows(evidence: &Evidence) -> Option<Overflows> {
 fn check(evidence: &Evidence) -> Verdict {
     let full = full_queues(evidence);
     let Some(overflows) = overflows(evidence) else {
-        if let Some(queue) = full.first() {
+        if let Some((queue, _)) = full.first() {
             let text = format!(
                 "{} is at its backlog, but no counter was watched over a window",
                 label(queue)
@@ -104,7 +104,7 @@ fn inbound(evidence: &Evidence) -> Option<&Pile> {
         .max_by(|a, b| a.settled().value.total_cmp(&b.settled().value))
 }
 
-fn items(evidence: &Evidence, rise: i64, full: &[&ListenQueue], inbound: Option<&Pile>) -> Vec<Weighed> {
+fn items(evidence: &Evidence, rise: i64, full: &[Full], inbound: Option<&Pile>) -> Vec<Weighed> {
     let mut items: Vec<Weighed> = Vec::new();
     let text = format!(
         "listen queues of this host overflowed {} times in {:.1} s",
@@ -112,12 +112,12 @@ fn items(evidence: &Evidence, rise: i64, full: &[&ListenQueue], inbound: Option<
         evidence.window_secs
     );
     items.push(fact("listen-overflows", 3.0, text, rise as f64, "overflows"));
-    for queue in full.iter().take(NAMED) {
+    for (queue, backlog) in full.iter().take(NAMED) {
         let text = format!(
             "{}: {} connections wait for accept(), backlog {}",
             label(queue),
             queue.queued,
-            queue.backlog
+            backlog
         );
         items.push(fact(
             "queue-full",
@@ -127,7 +127,7 @@ fn items(evidence: &Evidence, rise: i64, full: &[&ListenQueue], inbound: Option<
             "connections",
         ));
     }
-    if full.is_empty() && evidence.listeners.is_some() {
+    if full.is_empty() && none_full(evidence) {
         items.push(remark(
             "no-queue-full-now",
             -0.5,
@@ -147,17 +147,30 @@ fn items(evidence: &Evidence, rise: i64, full: &[&ListenQueue], inbound: Option<
     items
 }
 
+/// A queue that is full, and its backlog.
+type Full<'a> = (&'a ListenQueue, u32);
+
 /// Queues longer than their backlog: sk_acceptq_is_full() is `queued > backlog`; one below is as good as full.
-fn full_queues(evidence: &Evidence) -> Vec<&ListenQueue> {
+fn full_queues(evidence: &Evidence) -> Vec<Full<'_>> {
     let all = evidence.listeners.as_deref().unwrap_or(&[]);
     all.iter()
-        .filter(|q| q.backlog > 0 && q.queued >= q.backlog)
+        .filter_map(|queue| Some((queue, queue.backlog?)))
+        .filter(|(queue, backlog)| queue.queued >= (*backlog).max(1))
         .collect()
 }
 
-fn places(evidence: &Evidence, full: &[&ListenQueue]) -> Vec<String> {
+/// Whether each queue can be told to have room, by its backlog or because nobody waits in it.
+fn none_full(evidence: &Evidence) -> bool {
+    let room = |queue: &ListenQueue| queue.backlog.is_some() || queue.queued == 0;
+    evidence
+        .listeners
+        .as_ref()
+        .is_some_and(|all| all.iter().all(room))
+}
+
+fn places(evidence: &Evidence, full: &[Full]) -> Vec<String> {
     if !full.is_empty() {
-        return full.iter().take(NAMED).map(|queue| label(queue)).collect();
+        return full.iter().take(NAMED).map(|(queue, _)| label(queue)).collect();
     }
     inbound(evidence)
         .map(crate::diagnose::half_open::places)
@@ -168,7 +181,7 @@ fn label(queue: &ListenQueue) -> String {
     std::net::SocketAddr::new(queue.addr, queue.port).to_string()
 }
 
-fn fixes(full: &[&ListenQueue], evidence: &Evidence, overflows: Overflows) -> Vec<Fix> {
+fn fixes(full: &[Full], evidence: &Evidence, overflows: Overflows) -> Vec<Fix> {
     let mut out = Vec::new();
     if overflows.syn > overflows.accept && evidence.settings.number("net.ipv4.tcp_syncookies") == Some(0) {
         out.push(fix(
@@ -178,15 +191,15 @@ fn fixes(full: &[&ListenQueue], evidence: &Evidence, overflows: Overflows) -> Ve
         ));
     }
     let somaxconn = evidence.settings.number("net.core.somaxconn");
-    for queue in full.iter().take(NAMED) {
+    for (queue, backlog) in full.iter().take(NAMED) {
         let program = queue.process.as_deref().unwrap_or("the program");
-        let capped = somaxconn.is_some_and(|cap| u64::from(queue.backlog) >= cap);
+        let capped = somaxconn.is_some_and(|cap| u64::from(*backlog) >= cap);
         if capped {
             out.push(fix(
-                format!("Raise the cap on {}'s backlog ({})", label(queue), queue.backlog),
+                format!("Raise the cap on {}'s backlog ({})", label(queue), backlog),
                 Some(format!(
                     "sysctl -w net.core.somaxconn={}",
-                    queue.backlog.saturating_mul(4).max(4096)
+                    backlog.saturating_mul(4).max(4096)
                 )),
                 "at the program's next listen(): restart it, and let it ask for as much",
             ));
@@ -195,7 +208,7 @@ fn fixes(full: &[&ListenQueue], evidence: &Evidence, overflows: Overflows) -> Ve
                 format!(
                     "Raise the backlog that {program} asks for at {} (now {})",
                     label(queue),
-                    queue.backlog
+                    backlog
                 ),
                 None,
                 "in the program's own configuration; somaxconn allows more",

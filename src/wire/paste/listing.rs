@@ -225,6 +225,7 @@ impl Reader {
             dst: peer.0,
             dport: peer.1,
         });
+        let netstat = columns.tool == Some(Tool::Netstat);
         let optional = |at: Option<usize>| at.and_then(|at| words.get(at)?.parse::<u64>().ok());
         let socket = Socket {
             state,
@@ -234,11 +235,11 @@ impl Reader {
                 .unwrap_or(0),
             inode: optional(columns.inode).unwrap_or(0),
             recv_queue: figure(columns.recv)?,
-            send_queue: figure(columns.send)?,
+            // netstat has it of /proc/net/tcp, which gives a listener's as 0.
+            send_queue: Some(figure(columns.send)?).filter(|_| !netstat || state != SocketState::Listen),
             timer_ms: None,
         };
         let width = local.len().max(peer.len());
-        let netstat = columns.tool == Some(Tool::Netstat);
         self.wide |= netstat && width > NETSTAT_COLUMNS;
         let whole = tuple.map(|_| !(netstat && width == NETSTAT_COLUMNS));
         if state == SocketState::Listen

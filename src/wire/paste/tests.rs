@@ -122,7 +122,7 @@ fn sockets_by_ss_and_netstat() {
     let waiting = socket_at(&got, "[fd09::1]:50798");
     assert_eq!((waiting.state, waiting.tuple.dport), (SocketState::SynSent, 81));
     let listener = socket_at(&got, "0.0.0.0:8080");
-    assert_eq!((listener.recv_queue, listener.send_queue), (0, 7));
+    assert_eq!((listener.recv_queue, listener.send_queue), (0, Some(7)));
     let python = Process {
         pid: 15426,
         name: "python3".into(),
@@ -137,7 +137,11 @@ fn sockets_by_ss_and_netstat() {
     let got = listing(NETSTAT);
     assert_eq!((got.states[&SocketState::SynSent], got.sockets.len()), (2, 4));
     let waiting = socket_at(&got, "10.9.1.1:60230");
-    assert_eq!((waiting.uid, waiting.inode, waiting.send_queue), (1000, 39168, 1));
+    assert_eq!(
+        (waiting.uid, waiting.inode, waiting.send_queue),
+        (1000, 39168, Some(1))
+    );
+    assert_eq!(socket_at(&got, "0.0.0.0:8080").send_queue, None);
     assert_eq!(got.processes[&socket_at(&got, "0.0.0.0:8080").tuple], python);
 
     let got = listing(PROC_TCP);
