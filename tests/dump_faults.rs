@@ -17,6 +17,7 @@ fn plan(how: How) -> Plan {
         why: String::new(),
         worst_fill_ms: 0.0,
         expected: None,
+        expected_secs: 0.0,
         closed: None,
     }
 }

@@ -267,7 +267,7 @@ proptest! {
         kernel.files.insert("/proc/net/nf_conntrack".into(), Ok(proc));
         let limits = Limits { count, ..Limits::default() };
         for how in [sample.map_or(How::Full, How::Sample), How::Procfs] {
-            let plan = Plan { how: how.clone(), why: String::new(), worst_fill_ms: 0.0, expected: None, closed: None };
+            let plan = Plan { how: how.clone(), why: String::new(), worst_fill_ms: 0.0, expected: None, expected_secs: 0.0, closed: None };
             let mut handed_on = 0;
             let passed = collect::pass(&mut kernel, &plan, &limits, &mut |_| {
                 handed_on += 1;

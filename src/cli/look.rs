@@ -3,14 +3,11 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use crate::collect::{self, How, Needs, Plan, Presence, Tracking, Wish};
+use crate::collect::{self, Needs, Presence, Tracking, Wish};
 use crate::evidence::{Census, Counted, Evidence, Ports, Readings, TapLog, assemble};
 use crate::kernel::Kernel;
 use crate::model::{Gap, Moment, Snapshot, SocketState, TableLook};
 
-/// The dump takes about so long per entry; entries must be older than the whole pass to count as held. The census
-/// learns in the end how long it really took.
-const SECS_PER_ENTRY: f64 = 3e-6;
 /// Sockets whose process is looked for.
 const MAX_OWNED: usize = 512;
 
@@ -207,9 +204,9 @@ fn count(
     let plan = collect::plan(&snapshot.limits, &ask.wish, presence.doors());
     notes(Note::Reason(&plan.why));
     notes(Note::Progress("reading the table"));
-    let expected = expected_secs(&plan);
     let mut census = Census::new(snapshot, tap);
-    let now = kernel.now().plus_secs(expected);
+    // Entries must be older than the whole pass to count as held. The census learns in the end how long it really took.
+    let now = kernel.now().plus_secs(plan.expected_secs);
     let passed = collect::pass(kernel, &plan, &snapshot.limits, &mut |flow| {
         census.add(flow, now);
         ControlFlow::Continue(())
@@ -225,14 +222,6 @@ fn count(
             (None, None)
         }
     }
-}
-
-fn expected_secs(plan: &Plan) -> f64 {
-    let entries = match plan.how {
-        How::Sample(entries) => entries,
-        _ => plan.expected.unwrap_or(0),
-    };
-    entries as f64 * SECS_PER_ENTRY
 }
 
 /// Which sockets came and went while the table was read.

@@ -119,14 +119,14 @@ fn too_large(plan: &Plan) -> &'static str {
     }
 }
 
-pub const LOAD: &str = "modprobe nf_conntrack_netlink, then again";
+pub const LOAD: &str = "modprobe nf_conntrack_netlink, then again (in a container: on the host)";
 
 /// The file shows no ids and not all status bits.
 fn instead(plan: &Plan) -> Option<Gap> {
     (plan.closed == Some(Closed::NotLoaded)).then(|| {
         Gap::new(
             "ctnetlink",
-            "nf_conntrack_netlink is not loaded, and looking loads no module: /proc/net/nf_conntrack was read instead",
+            "nf_conntrack_netlink is not known to be loaded, and looking loads no module: /proc/net/nf_conntrack was read instead",
             LOAD,
         )
     })

@@ -16,7 +16,7 @@ mod window;
 
 pub use filter::{FlowFilter, Prefix, admits};
 pub use owners::owners;
-pub use pass::{Each, pass};
+pub use pass::{Each, Passed, pass};
 pub use paste::{PasteError, paste, pasted_entries};
 pub use plan::{Closed, Doors, How, Plan, SAMPLE_ABOVE, Wish, plan, push_filter};
 pub use presence::{Presence, Tracking, tracking};

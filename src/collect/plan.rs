@@ -1,7 +1,7 @@
 //! How to read the table without harm: the kernel fills each datagram of a dump with softirqs off, so a dump that
 //! matches little of the hash stalls the packets of its CPU.
 
-use super::stall::{proc_secs, walk_ms, worst_fill_ms};
+use super::stall::{dump_secs, proc_secs, walk_ms, worst_fill_ms};
 use crate::model::{Estimate, Limits};
 use crate::wire::ctnetlink::DumpFilter;
 
@@ -35,6 +35,8 @@ pub struct Plan {
     pub worst_fill_ms: f64,
     /// Entries that the pass is expected to meet.
     pub expected: Option<u64>,
+    /// How long it is expected to take.
+    pub expected_secs: f64,
     /// Why the table is not dumped over ctnetlink, where it is not.
     pub closed: Option<Closed>,
 }
@@ -77,6 +79,10 @@ pub fn plan(limits: &Limits, wish: &Wish, doors: Doors) -> Plan {
     let own = limits.count;
     let fill = worst_fill_ms(limits, own.unwrap_or(0));
     let done = |how, why: String| Plan {
+        expected_secs: dump_secs(match how {
+            How::Sample(entries) => entries,
+            _ => own.unwrap_or(0),
+        }),
         how,
         why,
         worst_fill_ms: fill,
@@ -119,10 +125,10 @@ fn without_dump(limits: &Limits, doors: Doors, closed: Closed, blank: Plan) -> P
             "ctnetlink needs CAP_NET_ADMIN, /proc/net/nf_conntrack needs root".into()
         }
         (Closed::NotLoaded, true) => {
-            "nf_conntrack_netlink is not loaded, and looking loads no module: /proc/net/nf_conntrack".into()
+            "nf_conntrack_netlink is not known to be loaded, and looking loads no module: /proc/net/nf_conntrack".into()
         }
         (Closed::NotLoaded, false) => {
-            "nf_conntrack_netlink is not loaded, and looking loads no module; /proc/net/nf_conntrack needs root"
+            "nf_conntrack_netlink is not known to be loaded, and looking loads no module; /proc/net/nf_conntrack needs root"
                 .into()
         }
         (Closed::Sparse, _) => format!(
@@ -132,7 +138,7 @@ fn without_dump(limits: &Limits, doors: Doors, closed: Closed, blank: Plan) -> P
             blank.worst_fill_ms
         ),
     };
-    let secs = proc_secs(limits);
+    let secs = proc_secs(limits, doors.proc_rewalks);
     if doors.proc && doors.proc_rewalks && secs > 1.0 {
         why += &format!(
             "; before 6.15 each 4 KiB of /proc/net/nf_conntrack walk the hash anew: {secs:.0} s, cut at {MAX_PROC_SECS:.0} s"
@@ -141,6 +147,7 @@ fn without_dump(limits: &Limits, doors: Doors, closed: Closed, blank: Plan) -> P
     Plan {
         how: if doors.proc { How::Procfs } else { How::Refuse },
         why,
+        expected_secs: secs.min(MAX_PROC_SECS),
         closed: Some(closed),
         ..blank
     }
@@ -177,6 +184,7 @@ pub fn push_filter(limits: &Limits, filter: DumpFilter, hits: u64, looked_at: u6
         why,
         worst_fill_ms,
         expected: Some(expected),
+        expected_secs: dump_secs(own),
         closed: None,
     }
 }
@@ -291,8 +299,11 @@ mod tests {
         let sparse = plan(&limits(7_000, Some(1_000_000)), &Wish::default(), slow);
         assert_eq!(sparse.how, How::Procfs);
         assert!(sparse.why.contains("cut at 10 s"), "{}", sparse.why);
+        assert_eq!(sparse.expected_secs, 10.0);
         let few = plan(&limits(40, Some(1_000_000)), &Wish::default(), slow);
         assert!(!few.why.contains("cut"), "{}", few.why);
+        let resumes = plan(&limits(7_000, Some(1_000_000)), &Wish::default(), OPEN);
+        assert!(resumes.expected_secs < 1.0, "{resumes:?}");
     }
 
     #[test]
