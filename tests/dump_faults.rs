@@ -351,6 +351,18 @@ fn what_came_of_proc_in_time_is_a_sample_and_says_so() {
             "{errno}"
         );
         let gap = gap.expect("a gap");
+        let unprivileged = Plan {
+            closed: Some(Closed::NotPermitted),
+            ..plan(How::Procfs)
+        };
+        let passed = collect::pass(&mut Slow(errno), &unprivileged, &limits(900), &mut |_| {
+            ControlFlow::Continue(())
+        });
+        let remedy = passed.unwrap().1.expect("a gap").remedy;
+        assert!(
+            remedy.contains("root") || errno == Errno::CUT_SHORT,
+            "{errno}: {remedy}"
+        );
         assert!(
             gap.source == PROC && !gap.remedy.contains("root"),
             "{errno}: {gap:?}"

@@ -72,9 +72,9 @@ fn broken_off(errno: Errno, plan: &Plan, dumped: u64) -> Result<Gap, Failure> {
     match errno {
         Errno::ETIMEDOUT if dumped > 0 => Ok(part(
             format!("reading was stopped after {MAX_PROC_SECS:.0} s"),
-            "a kernel from 6.15 on reads it faster; --even-if-it-stalls dumps all, and may hold up packets",
+            by_dump(plan),
         )),
-        Errno::TOO_LARGE if dumped > 0 => Ok(part("the rest is too large".into(), too_large(plan))),
+        Errno::TOO_LARGE if dumped > 0 => Ok(part("the rest is too large".into(), by_dump(plan))),
         Errno::CUT_SHORT if dumped > 0 => Ok(part(
             "the recording holds only a part of the table".into(),
             "record again without --limit",
@@ -106,16 +106,20 @@ fn remedy(errno: Errno, plan: &Plan) -> &'static str {
             }
         },
         Errno::EPERM | Errno::EACCES => ADMIN_REMEDY,
-        Errno::TOO_LARGE => too_large(plan),
+        Errno::TOO_LARGE => by_dump(plan),
         _ => "run it again",
     }
 }
 
-fn too_large(plan: &Plan) -> &'static str {
+/// What gives the whole table where the file does not.
+fn by_dump(plan: &Plan) -> &'static str {
     match plan.closed {
         Some(Closed::NotPermitted) => ADMIN_REMEDY,
         Some(Closed::NotLoaded) => LOAD,
-        _ => "--even-if-it-stalls dumps all over ctnetlink, and may hold up packets",
+        _ => {
+            "--even-if-it-stalls dumps all over ctnetlink, and may hold up packets; kernels from 6.15 on read /proc \
+             faster"
+        }
     }
 }
 
