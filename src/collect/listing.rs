@@ -123,7 +123,8 @@ fn by_dump(plan: &Plan) -> &'static str {
     }
 }
 
-pub const LOAD: &str = "modprobe nf_conntrack_netlink, then again (in a container: on the host)";
+/// A command that can be typed as it is.
+pub const LOAD: &str = "modprobe nf_conntrack_netlink   # in a container: on the host; then look again";
 
 /// The file shows no ids and not all status bits.
 fn instead(plan: &Plan) -> Option<Gap> {
