@@ -7,7 +7,7 @@ use super::verdict::{
     coded, either, gaps_by_remedy, is_elsewhere, list_command, missed, opening, paint, read,
 };
 use crate::diagnose::{
-    Cause, EvidenceItem, FindingDoc, FindingState, Fix, Lean, Report, Side, Trigger, count, whole,
+    Cause, EvidenceItem, FindingDoc, FindingState, Fix, Lean, Report, Trigger, count, whole,
 };
 use crate::evidence::Table;
 use crate::model::Estimate;
