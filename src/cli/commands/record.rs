@@ -5,7 +5,7 @@ use super::super::args::RecordArgs;
 use super::super::door::Door;
 use super::super::look::look;
 use super::super::terminal::{self, Progress};
-use super::diagnose;
+use super::{diagnose, report};
 use crate::render::shell_quoted;
 
 pub fn record(args: &RecordArgs) -> anyhow::Result<Outcome> {
@@ -26,6 +26,11 @@ pub fn record(args: &RecordArgs) -> anyhow::Result<Outcome> {
         ))?;
     }
     // What cannot be looked at is recorded all the same: it replays the refusal.
-    looked?;
-    Ok(Outcome::NothingFound)
+    match report::partial(&looked?) {
+        Some(line) => {
+            terminal::note(&line);
+            Ok(Outcome::CouldNotLook)
+        }
+        None => Ok(Outcome::NothingFound),
+    }
 }

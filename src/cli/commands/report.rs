@@ -81,7 +81,7 @@ pub fn print(
 }
 
 /// Where the table itself was not seen: one line that says so.
-fn partial(evidence: &Evidence) -> Option<String> {
+pub fn partial(evidence: &Evidence) -> Option<String> {
     if evidence.half_open.is_some() || evidence.pasted {
         return None;
     }
