@@ -67,7 +67,7 @@ impl FlowFilter {
     }
 
     pub fn matches(&self, flow: &Flow, timeouts: &Timeouts) -> bool {
-        let age = || timeouts.of(flow)?.checked_sub(flow.timeout_secs?);
+        let age = || timeouts.since_set_secs(flow);
         self.state.is_none_or(|state| flow.tcp_state == Some(state))
             && (!self.unreplied || !flow.status.seen_reply())
             && self.src.is_none_or(|prefix| prefix.contains(flow.orig.src))

@@ -55,11 +55,59 @@ impl Timeouts {
             _ => self.generic,
         }
     }
+
+    /// Seconds since the entry's timeout was set, at most its age. Unknown where more is left than today's policy gives
+    /// (a lowered sysctl, or a policy of the entry's own), and where a TCP entry may have got a shorter one than its
+    /// state's: after retransmissions, with a window of zero, or while data is not acknowledged
+    /// (nf_conntrack_tcp_packet()). Nothing sets a SYN_SENT entry's timeout but its first packet.
+    pub fn since_set_secs(&self, flow: &Flow) -> Option<u32> {
+        let (policy, left) = (self.of(flow)?, flow.timeout_secs?);
+        let renewed = flow.proto == proto::TCP && flow.tcp_state != Some(TcpState::SynSent);
+        let caps = [self.tcp_max_retrans, self.tcp_unacknowledged];
+        let capped = |cap: &Option<u32>| {
+            let cap = cap.unwrap_or(DEFAULT_CAP_SECS);
+            cap < policy && left <= cap
+        };
+        if renewed && caps.iter().any(capped) {
+            return None;
+        }
+        policy.checked_sub(left)
+    }
 }
+
+/// Linux' own default for both nf_conntrack_tcp_timeout_max_retrans and _unacknowledged.
+const DEFAULT_CAP_SECS: u32 = 300;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_capped_timeout_tells_no_age() {
+        let mut timeouts = Timeouts {
+            tcp_max_retrans: Some(300),
+            tcp_unacknowledged: Some(600),
+            ..Timeouts::default()
+        };
+        timeouts.tcp[TcpState::Established as usize] = Some(432_000);
+        timeouts.tcp[TcpState::TimeWait as usize] = Some(120);
+        timeouts.tcp[TcpState::SynSent as usize] = Some(900);
+        let since = |timeouts: &Timeouts, state, left| {
+            timeouts.since_set_secs(&Flow {
+                proto: proto::TCP,
+                tcp_state: Some(state),
+                timeout_secs: Some(left),
+                ..Flow::default()
+            })
+        };
+        let got = [295, 600, 601, 431_995, 432_001].map(|left| since(&timeouts, TcpState::Established, left));
+        assert_eq!(got, [None, None, Some(431_399), Some(5), None]);
+        // Below both caps a state keeps its own; nothing shortens SYN_SENT.
+        assert_eq!(since(&timeouts, TcpState::TimeWait, 100), Some(20));
+        assert_eq!(since(&timeouts, TcpState::SynSent, 200), Some(700));
+        timeouts.tcp_unacknowledged = None;
+        assert_eq!(since(&timeouts, TcpState::Established, 300), None);
+    }
 
     #[test]
     fn no_policy_holds_for_offloaded_and_fixed_entries() {
