@@ -6,8 +6,10 @@ use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, fact, fix, remark, whole};
 use crate::evidence::{Evidence, ListenQueue, Pile};
 
-/// Fewer overflows in a window are a hiccup, not a fault.
-const LEAST_OVERFLOWS: i64 = 3;
+/// Fewer overflows in a window, …
+const LEAST_OVERFLOWS: f64 = 3.0;
+/// … or each second of it, are a hiccup, not a fault.
+const LEAST_PER_S: f64 = 0.5;
 
 /// At most so many queues are named.
 const NAMED: usize = 3;
@@ -66,9 +68,12 @@ fn check(evidence: &Evidence) -> Verdict {
         return Verdict::unknown("ListenOverflows and TCPReqQFullDrop were not watched over a window");
     };
     let rise = overflows.accept + overflows.syn;
-    if rise < LEAST_OVERFLOWS {
+    if (rise as f64) < (evidence.window_secs * LEAST_PER_S).max(LEAST_OVERFLOWS) {
         return if overflows.both {
-            Verdict::clear(format!("ListenOverflows and TCPReqQFullDrop rose by {rise}"))
+            let secs = evidence.window_secs;
+            Verdict::clear(format!(
+                "ListenOverflows and TCPReqQFullDrop rose by {rise} in {secs:.1} s"
+            ))
         } else {
             Verdict::unknown("only one of ListenOverflows and TCPReqQFullDrop could be read")
         };
