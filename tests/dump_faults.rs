@@ -11,6 +11,8 @@ use ctlens::wire::ctnetlink::{DumpFilter, encode_dump};
 
 use fake::{DUMP_INTR, Datagram, Fake, MULTI, attribute, done, entries, message, refused};
 
+const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+
 fn plan(how: How) -> Plan {
     Plan {
         how,
@@ -170,6 +172,13 @@ fn a_sample_stops_in_time_and_says_of_what() {
     let (passed, flows) = pass(How::Sample(60), &limits(100), answer());
     let (look, _) = passed.unwrap();
     assert_eq!((look.dumped, look.sampled_of, flows.len()), (60, Some(100), 60));
+    // What the count fell by meanwhile.
+    let mut kernel = Fake::new(move |_, _: &[u8]| answer()).file(COUNT, "93\n");
+    let passed = collect::pass(&mut kernel, &plan(How::Sample(60)), &limits(100), &mut |_| {
+        ControlFlow::Continue(())
+    });
+    let look = passed.unwrap().0;
+    assert_eq!((look.sampled_of, look.count_after), (Some(100), Some(93)));
     // The whole table was smaller than the sample.
     let (passed, _) = pass(How::Sample(101), &limits(100), answer());
     assert_eq!(passed.unwrap().0.sampled_of, None);

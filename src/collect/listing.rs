@@ -58,6 +58,7 @@ pub fn listing(
         ended,
         dumped,
         sampled_of,
+        count_after: None,
         duplicates,
         malformed,
     };

@@ -5,10 +5,13 @@ use std::ops::ControlFlow;
 use super::ask::{ADMIN_REMEDY, Refusal, ask, refused};
 use super::listing::{LOAD, listing};
 use super::plan::{Closed, How, Plan};
+use super::sources::number;
 use super::window::Window;
 use crate::kernel::{Channel, Errno, Kernel};
 use crate::model::{Flow, Gap, Limits, TableLook, TableSource};
 use crate::wire::ctnetlink::{DumpFilter, encode_dump, fill_flow, is_flow};
+
+const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 
 /// Takes each entry; `Break` = enough, and the pass ends there.
 pub type Each<'a> = dyn FnMut(&Flow) -> ControlFlow<()> + Send + 'a;
@@ -142,12 +145,14 @@ fn dump(
     stopped |= asked == Err(Refusal::Failed(Errno::CUT_SHORT));
     let gap = how_it_ended(asked)?.or(unread("ctnetlink", malformed));
     let sampled_of = whole(stopped, limits, dumped).map_err(Failure::of)?;
+    let count_after = sampled_of.and_then(|_| number(kernel, COUNT));
     let look = TableLook {
         source: TableSource::Ctnetlink,
         started,
         ended,
         dumped,
         sampled_of,
+        count_after,
         duplicates,
         malformed,
     };

@@ -121,7 +121,7 @@ fn settings(kernel: &mut dyn Kernel) -> Settings {
     out
 }
 
-fn number(kernel: &mut dyn Kernel, path: &str) -> Option<u64> {
+pub(super) fn number(kernel: &mut dyn Kernel, path: &str) -> Option<u64> {
     text(kernel, path)?.trim().parse().ok()
 }
 

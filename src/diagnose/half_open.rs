@@ -9,7 +9,7 @@ pub const HELD_SHARE: f64 = 0.8;
 /// Half-open entries make a pile-up from min(this, [`PILE_SHARE`] of nf_conntrack_max) on.
 pub const PILE_ENTRIES: f64 = 500.0;
 pub const PILE_SHARE: f64 = 0.01;
-/// A destination is named where it holds at least this share of the pile.
+/// A destination is named where it surely holds at least this share of the pile.
 const NAMED_SHARE: f64 = 0.05;
 /// … and at most so many of them.
 const NAMED: usize = 3;
@@ -21,10 +21,11 @@ pub fn pile_from(evidence: &Evidence) -> f64 {
         .max(1.0)
 }
 
-/// Fewer than [`PILE_SHARE`] of a limit that is known.
-pub fn below_share_of_max(evidence: &Evidence, entries: Estimate) -> bool {
+/// Whether they are fewer than [`PILE_SHARE`] of a limit that is known.
+pub fn below_share_of_max(evidence: &Evidence, entries: Estimate) -> Sure {
     let max = evidence.table.as_ref().and_then(|t| t.max);
-    max.is_some_and(|max| max == 0 || entries.high < max as f64 * PILE_SHARE)
+    let below = |entries: f64| max.is_some_and(|max| max == 0 || entries < max as f64 * PILE_SHARE);
+    Sure::of(below(entries.high), below(entries.low))
 }
 
 /// Whether so many entries pile up. A sample's bounds may lie on both sides of the line.
@@ -78,13 +79,13 @@ pub fn sum<'a>(piles: impl Iterator<Item = &'a Pile> + Clone) -> Sum {
     Sum {
         entries: Estimate::sum(piles.clone().map(|p| p.entries)),
         settled: Estimate::sum(piles.clone().map(Pile::settled)),
-        held: Estimate::sum(piles.clone().map(|p| p.held)),
-        live: Estimate::sum(piles.clone().map(|p| p.live)),
-        unclear: Estimate::sum(piles.clone().map(|p| p.unclear)),
+        held: Estimate::sum_at_worst(piles.clone().map(|p| p.held)),
+        live: Estimate::sum_at_worst(piles.clone().map(|p| p.live)),
+        unclear: Estimate::sum_at_worst(piles.clone().map(|p| p.unclear)),
         of_settled: Told {
-            held: Estimate::sum(piles.clone().map(|p| p.of_settled().held)),
-            live: Estimate::sum(piles.clone().map(|p| p.of_settled().live)),
-            unclear: Estimate::sum(piles.map(|p| p.of_settled().unclear)),
+            held: Estimate::sum_at_worst(piles.clone().map(|p| p.of_settled().held)),
+            live: Estimate::sum_at_worst(piles.clone().map(|p| p.of_settled().live)),
+            unclear: Estimate::sum_at_worst(piles.map(|p| p.of_settled().unclear)),
         },
     }
 }
@@ -175,7 +176,7 @@ pub fn named(pile: &Pile) -> Vec<&Destination> {
     let named = pile
         .destinations
         .iter()
-        .filter(|d| d.entries.value >= least)
+        .filter(|d| d.entries.low >= least)
         .take(NAMED);
     named.collect()
 }
@@ -186,38 +187,76 @@ pub fn places(pile: &Pile) -> Vec<String> {
 }
 
 /// The share of a pile that its largest destinations take together.
-pub fn concentration(pile: &Pile) -> f64 {
+pub fn concentration(pile: &Pile) -> Estimate {
     let top: f64 = pile.destinations.iter().map(|d| d.entries.value).sum();
     let settled = pile.settled().value;
-    if settled > 0.0 { top / settled } else { 0.0 }
+    let exact = Estimate::exact(if settled > 0.0 { top / settled } else { 0.0 });
+    pile.top_share.unwrap_or(exact)
+}
+
+/// Whether it is so. A sample's bounds may lie on both sides of the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sure {
+    No,
+    Perhaps,
+    Yes,
+}
+
+impl Sure {
+    /// `yes`: what the bounds that speak least for it say; `perhaps`: what those that speak most for it do.
+    pub fn of(yes: bool, perhaps: bool) -> Sure {
+        match (yes, perhaps) {
+            (true, _) => Sure::Yes,
+            (_, true) => Sure::Perhaps,
+            _ => Sure::No,
+        }
+    }
+}
+
+/// A pile belongs to few destinations where the largest ten take this share of it.
+const FEW: f64 = 0.5;
+
+/// Whether a pile goes to everywhere. Where no destination is known, nothing says so.
+pub fn everywhere(pile: &Pile) -> Sure {
+    let top = concentration(pile);
+    let known = !pile.destinations.is_empty();
+    Sure::of(known && top.high < FEW, known && top.low < FEW)
 }
 
 /// So many completed connections beside each half-open one: most sources do complete.
 const COMPLETED_EACH: f64 = 20.0;
 
-/// Entries of later states to the pile's destinations, where they are that many more.
-pub fn completed(pile: &Pile) -> Option<f64> {
-    let all: f64 = pile.destinations.iter().map(|d| d.answered as f64).sum();
-    (all >= pile.settled().value * COMPLETED_EACH).then_some(all)
+/// Whether entries of later states to the pile's destinations are that many more, and how many there are.
+pub fn completed(pile: &Pile) -> (Sure, f64) {
+    let sum: f64 = pile.destinations.iter().map(|d| d.answered as f64).sum();
+    let all = pile.answered.unwrap_or(Estimate::exact(sum));
+    let settled = pile.settled();
+    let sure = Sure::of(
+        all.low >= settled.high * COMPLETED_EACH,
+        all.high >= settled.low * COMPLETED_EACH,
+    );
+    (sure, all.value)
 }
 
-/// A pile belongs to few destinations where the largest ten take this share of it.
-pub const FEW: f64 = 0.5;
 /// Unanswered SYNs to everywhere, at most this share beside the connections that were answered, …
 const BACKGROUND_SHARE: f64 = 0.05;
 
-/// … are what any gateway to the Internet has: clients try dead addresses. The answered connections, where it is so.
-pub fn background(evidence: &Evidence, pile: &Pile) -> Option<f64> {
-    let answered: f64 = evidence
-        .states
-        .as_ref()?
+/// … are what any gateway to the Internet has: clients try dead addresses. Whether it is so, and the answered
+/// connections.
+pub fn background(evidence: &Evidence, pile: &Pile) -> (Sure, f64) {
+    let Some(rows) = &evidence.states else {
+        return (Sure::No, 0.0);
+    };
+    let of_tcp = rows
         .iter()
-        .filter(|row| row.proto == "tcp" && !HALF_OPEN.contains(&row.state.as_deref().unwrap_or("")))
-        .map(|row| row.entries.value)
-        .sum();
-    let few = pile.settled().value <= answered * BACKGROUND_SHARE;
-    let everywhere = !pile.destinations.is_empty() && concentration(pile) < FEW;
-    (few && everywhere).then_some(answered)
+        .filter(|row| row.proto == "tcp" && !HALF_OPEN.contains(&row.state.as_deref().unwrap_or("")));
+    let answered = Estimate::sum(of_tcp.map(|row| row.entries));
+    let settled = pile.settled();
+    let few = Sure::of(
+        settled.high <= answered.low * BACKGROUND_SHARE,
+        settled.low <= answered.high * BACKGROUND_SHARE,
+    );
+    (few.min(everywhere(pile)), answered.value)
 }
 
 const HALF_OPEN: [&str; 4] = ["NONE", "SYN_SENT", "SYN_RECV", "SYN_SENT2"];

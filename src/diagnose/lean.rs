@@ -1,7 +1,7 @@
 //! What the facts lean to where no rule may decide.
 
 use super::cause::Cause;
-use super::half_open::{PileUp, answers_here, background, completed, largest, pile_up};
+use super::half_open::{PileUp, Sure, answers_here, background, completed, largest, pile_up};
 use super::report::Lean;
 use super::rule::Verdict;
 use super::trigger::{self, Outcomes};
@@ -55,8 +55,8 @@ pub fn unexplained(evidence: &Evidence, outcomes: &Outcomes) -> Option<Lean> {
     let piled = |state: TcpState| {
         let (_, pile) = largest(evidence, state)?;
         let innocent = match state {
-            TcpState::SynRecv => completed(pile).is_some(),
-            _ => background(evidence, pile).is_some(),
+            TcpState::SynRecv => completed(pile).0 == Sure::Yes,
+            _ => background(evidence, pile).0 == Sure::Yes,
         };
         (pile_up(evidence, pile.settled()) == PileUp::Yes && !innocent).then_some(pile)
     };

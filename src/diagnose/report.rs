@@ -17,7 +17,7 @@ pub struct Report {
     /// Seconds the counters were watched; 0 = totals since boot.
     pub window_s: f64,
     pub table: Option<Table>,
-    /// Filled by `status`.
+    /// One row per protocol and TCP state; null where the entries were not read.
     pub states: Option<Vec<StateRow>>,
     /// Conntrack's counters over the window (or since boot where `window_s` is 0); absent where not read.
     pub counters: Option<BTreeMap<&'static str, u64>>,

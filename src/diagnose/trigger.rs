@@ -1,7 +1,7 @@
 //! Who leaves the SYNs unanswered, once it is known that the firewall holds the pile-up.
 
 use super::cause::{Cause, Side};
-use super::half_open::{answers_here, both_ways, largest, one_way, pile_from, places};
+use super::half_open::{Sure, answers_here, both_ways, largest, one_way, pile_from, places};
 use super::report::{Lean, Trigger};
 use super::rule::{Finding, Verdict, confidence};
 use super::rules::{looks_spoofed, overflows};
@@ -23,7 +23,7 @@ pub fn of_syn_sent(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> 
     match direction {
         _ if answers_here(direction, pile) => {
             if let Some(finding) = found(outcomes, Cause::ListenerOverflow)
-                && !(looks_spoofed(pile) && accept_queues_fine(evidence))
+                && !(looks_spoofed(pile) == Sure::Yes && accept_queues_fine(evidence))
             {
                 let sure = confidence(&finding.evidence);
                 return Some(named(Cause::ListenerOverflow, finding, sure));
@@ -66,7 +66,7 @@ fn in_question(evidence: &Evidence, pile: &Pile) -> Trigger {
         );
     }
     let (causes, because) = match overflows(evidence) {
-        Some(o) if looks_spoofed(pile) && o.syn > 0 => (
+        Some(o) if looks_spoofed(pile) == Sure::Yes && o.syn > 0 => (
             vec![Cause::SynFlood, Cause::ListenerOverflow],
             "SYNs from very many sources, one each, fill the SYN queue while the accept queue has room",
         ),

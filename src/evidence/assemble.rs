@@ -38,6 +38,9 @@ pub fn assemble(readings: Readings) -> Evidence {
         if let (Some(tap), Some(unseen)) = (&mut tap, counted.unseen_syn_acks) {
             tap.syn_acks_unseen_by_conntrack = unseen;
         }
+        if let Some(table) = &mut out.table {
+            table.expired = counted.expired;
+        }
         out.states = Some(counted.states);
         out.half_open = Some(counted.half_open);
     }
@@ -92,6 +95,7 @@ fn table(snapshot: &Snapshot, look: Option<&TableLook>) -> Table {
         mean_chain: ratio(limits.host_entries.or(limits.count), limits.buckets).map(|mean| mean * 2.0),
         dumped: look.map(|l| l.dumped),
         sampled_of: look.and_then(|l| l.sampled_of),
+        expired: None,
         source: look.map(|l| l.source.name()),
         duplicates: look.map(|l| l.duplicates),
         malformed: look.map(|l| l.malformed),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use foldhash::{HashSet, HashSetExt};
 
+use super::answered::Answered;
 use super::fate::Fate;
 use super::pile::{Marks, PileTally};
 use super::rows::Rows;
@@ -11,14 +12,16 @@ use super::sampling::Sample;
 use super::schedule::{Sender, may_renew_syn_sent};
 use super::tap::TapLog;
 use super::{Direction, HalfOpen, Pile, StateRow};
-use crate::model::{Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple};
+use crate::model::{
+    Estimate, Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple,
+};
 
 /// An answer takes less than this; the first repeat of a SYN comes after one second.
 const HANDSHAKE_SECS: u32 = 2;
 
 /// What the fold needs to know before the first entry comes by.
 pub struct Census<'a> {
-    locals: Option<Vec<IpAddr>>,
+    locals: Option<HashSet<IpAddr>>,
     /// `locals` are all of the host's addresses.
     locals_whole: bool,
     sockets: Option<HashSet<Tuple>>,
@@ -34,6 +37,7 @@ pub struct Census<'a> {
     rows: Rows,
     syn_sent: [PileTally; 4],
     syn_recv: [PileTally; 4],
+    answered: Answered,
     /// Tuples of sockets whose entry is in SYN_SENT, and whether it may be a handshake under way; and of those whose
     /// entry saw an answer.
     matched: Vec<(Tuple, bool)>,
@@ -53,7 +57,7 @@ impl<'a> Census<'a> {
             })
         };
         Census {
-            locals: before.addresses.clone(),
+            locals: before.addresses.as_ref().map(|all| all.iter().copied().collect()),
             locals_whole: true,
             sockets: of_state(SocketState::SynSent),
             requests: of_state(SocketState::SynRecv),
@@ -65,6 +69,7 @@ impl<'a> Census<'a> {
             rows: Rows::default(),
             syn_sent: Default::default(),
             syn_recv: Default::default(),
+            answered: Answered::default(),
             matched: Vec::new(),
             matched_answered: Vec::new(),
             unseen_syn_acks: 0,
@@ -89,24 +94,22 @@ impl<'a> Census<'a> {
             Some(TcpState::SynSent) => self.half_open(flow, now, false),
             Some(TcpState::SynRecv) => self.half_open(flow, now, true),
             Some(TcpState::Established | TcpState::TimeWait | TcpState::FinWait) => {
-                for pile in self.syn_sent.iter_mut().chain(&mut self.syn_recv) {
-                    pile.answered(flow);
-                }
+                self.answered.add(flow);
             }
             _ => {}
         }
     }
 
-    /// The age, in states that nothing renews.
+    /// [`Census::since_set_secs`], but none where a repeated SYN may have set it anew: the age in states that nothing else
+    /// renews.
     fn age_secs(&self, flow: &Flow) -> Option<u32> {
         let renewed = self.renewed && flow.tcp_state == Some(TcpState::SynSent);
         self.since_set_secs(flow).filter(|_| !renewed)
     }
 
-    /// Seconds since the timeout was set: at most the age. Unknown where more is left than today's policy gives: a
-    /// lowered sysctl, or a policy of the entry's own.
+    /// Seconds since the timeout was set: at most the age.
     fn since_set_secs(&self, flow: &Flow) -> Option<u32> {
-        self.timeouts.of(flow)?.checked_sub(flow.timeout_secs?)
+        self.timeouts.since_set_secs(flow)
     }
 
     fn direction(&self, flow: &Flow) -> Direction {
@@ -224,10 +227,7 @@ impl<'a> Census<'a> {
 
     /// `after`: half-open sockets read after the pass, where they could be.
     pub fn finish(mut self, look: &TableLook, after: Option<&[Socket]>) -> Counted {
-        let sample = Sample {
-            looked_at: look.dumped.max(self.entries),
-            of: look.sampled_of,
-        };
+        let sample = self.sample(look);
         let meanwhile = self.meanwhile(after);
         let late_secs = look.ended.secs_since(self.expected);
         for pile in self.syn_sent.iter_mut().chain(&mut self.syn_recv) {
@@ -235,10 +235,10 @@ impl<'a> Census<'a> {
         }
         self.syn_sent[Direction::Out as usize]
             .gave_up_meanwhile(meanwhile.gave_up, meanwhile.gave_up_settled);
-        let exact = sample.of.is_none_or(|of| of <= sample.looked_at);
+        let exact = !sample.is_part();
         let half_open = HalfOpen {
-            syn_sent: piles(self.syn_sent, sample, meanwhile.new_sockets),
-            syn_recv: piles(self.syn_recv, sample, 0),
+            syn_sent: piles(self.syn_sent, sample, &self.answered, meanwhile.new_sockets),
+            syn_recv: piles(self.syn_recv, sample, &self.answered, 0),
             syn_sent_sockets: self.sockets.as_ref().map(|s| s.len() as u64),
             // A sample meets only some of the entries: it cannot say that one is missing.
             sockets_without_entry: meanwhile.without_entry.filter(|_| exact),
@@ -252,6 +252,18 @@ impl<'a> Census<'a> {
             unseen_syn_acks: self
                 .tap
                 .map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
+            expired: sample.is_part().then_some(sample.expired),
+        }
+    }
+
+    fn sample(&self, look: &TableLook) -> Sample {
+        let looked_at = look.dumped.max(self.entries);
+        let met_per_s = self.rows.arriving_per_s();
+        let all = look.sampled_of.unwrap_or(looked_at) as f64 / looked_at.max(1) as f64;
+        let arrivals = met_per_s * all * look.ended.secs_since(self.began);
+        Sample {
+            looked_at,
+            ..Sample::of_look(look, arrivals)
         }
     }
 
@@ -299,11 +311,14 @@ pub struct Counted {
     pub half_open: HalfOpen,
     /// SYN_SENT entries whose SYN/ACK the tap saw; `None` without a tap.
     pub unseen_syn_acks: Option<u64>,
+    /// Of the count that a sample is one of.
+    pub expired: Option<Estimate>,
 }
 
 fn piles(
     tallies: [PileTally; 4],
     sample: Sample,
+    answered: &Answered,
     new_sockets: u64,
 ) -> std::collections::BTreeMap<Direction, Pile> {
     Direction::ALL
@@ -315,7 +330,7 @@ fn piles(
             } else {
                 0
             };
-            (direction, tally.finish(sample, new_sockets))
+            (direction, tally.finish(sample, answered, new_sockets))
         })
         .filter(|(_, pile)| pile.entries.high > 0.0 && pile.entries.value > 0.0)
         .collect()

@@ -51,8 +51,11 @@ pub struct Table {
     pub mean_chain: Option<f64>,
     /// Entries really looked at.
     pub dumped: Option<u64>,
-    /// Set where `dumped` is a sample of so many.
+    /// Set where `dumped` is a sample of so many, expired entries included.
     pub sampled_of: Option<u64>,
+    /// Entries of `sampled_of` that had expired; absent where every entry was read.
+    #[serde(serialize_with = "serialize_estimate_option")]
+    pub expired: Option<Estimate>,
     /// `ctnetlink`, `procfs` or `pasted`.
     pub source: Option<&'static str>,
     /// Met twice and counted once; absent where there was no pass.
@@ -77,7 +80,7 @@ pub struct StateRow {
     /// Entries entering the state per second, where ages can be told.
     #[serde(serialize_with = "serialize_estimate_option")]
     pub new_per_s: Option<Estimate>,
-    /// Seconds since the timeout was last set: the age in states that nothing renews.
+    /// Seconds since the timeout was last set, where that can be told: the age in states that nothing renews.
     pub oldest_s: Option<u32>,
     pub median_s: Option<u32>,
     /// True in a sample: there may be older ones.
@@ -145,12 +148,26 @@ pub struct Pile {
     /// Distinct source addresses among the settled entries looked at; a lower bound when `sources_capped`.
     pub sources: u64,
     pub sources_capped: bool,
-    /// Share of the sources that have just one entry, 0 to 1.
+    /// Share of the sources that have just one entry, 0 to 1; of those looked at.
     pub one_shot: Option<f64>,
+    /// The two for the whole table; `None`: all were looked at.
+    pub crowd: Option<Crowd>,
+    /// The share of the settled entries that `destinations` take; `None`: their sum.
+    pub top_share: Option<Estimate>,
+    /// Entries of later states to `destinations`; `None`: their sum.
+    pub answered: Option<Estimate>,
     /// IPv6 among the entries looked at, 0 to 1.
     pub v6_share: f64,
     /// Outgoing ones whose other end is this host too, 0 to 1.
     pub to_self: f64,
+}
+
+/// Who sends a pile's SYNs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Crowd {
+    pub sources: Estimate,
+    /// Share of them with just one entry.
+    pub one_shot: Estimate,
 }
 
 impl Pile {
@@ -256,7 +273,7 @@ pub struct TapFacts {
     /// Packets lost for want of buffer.
     pub lost: u64,
     pub syns: u64,
-    /// SYNs whose tuple was seen before in the window, or has an entry older than the window.
+    /// SYNs whose tuple was seen before in the window.
     pub syn_retransmits: u64,
     pub syn_acks: u64,
     pub syn_ack_retransmits: u64,

@@ -161,8 +161,8 @@ impl Fates {
         spread: (u64, u64),
         new_sockets: u64,
     ) -> (Told, Basis) {
-        let entries = sample.estimate(looked_at);
-        let scale = |part| scaled(part, looked_at, entries);
+        let most = sample.estimate(looked_at).high;
+        let scale = |part| at_most(sample.spread(part), most);
         let unclear = sample.estimate(self.unclear);
         let told = |held, live, basis| (Told { held, live, unclear }, basis);
         if self.held + self.live > 0 {
@@ -307,11 +307,10 @@ fn of_one_age((young, old): (u64, u64)) -> bool {
     (old - young) as f64 <= (young as f64 / 2.0).max(2.0)
 }
 
-fn scaled(part: Estimate, of: u64, to: Estimate) -> Estimate {
-    let of = of.max(1) as f64;
+fn at_most(part: Estimate, most: f64) -> Estimate {
     Estimate {
-        value: part.value / of * to.value,
-        low: part.low / of * to.low,
-        high: (part.high / of * to.high).min(to.high),
+        value: part.value.min(most),
+        low: part.low.min(most),
+        high: part.high.min(most),
     }
 }

@@ -1,10 +1,12 @@
 //! What snapshots and the entries streaming by imply: sums, rates, ages, who owns what.
 
+mod answered;
 mod assemble;
 mod census;
 mod dead_settings;
 mod facts;
 mod fate;
+mod few;
 mod pasted;
 mod pile;
 mod ports;
@@ -18,8 +20,8 @@ mod top;
 pub use assemble::{Readings, assemble};
 pub use census::{Census, Counted};
 pub use facts::{
-    Basis, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS, Pile,
-    PortUse, StateRow, Table, TapFacts, Told,
+    Basis, Crowd, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS,
+    Pile, PortUse, StateRow, Table, TapFacts, Told,
 };
 pub use pasted::{EachFlow, from_paste};
 pub use ports::Ports;

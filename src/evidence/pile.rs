@@ -6,7 +6,8 @@ use foldhash::{HashMap, HashMapExt};
 use hdrhistogram::Histogram;
 
 use super::fate::{Fate, Fates};
-use super::{Destination, MAX_DESTINATIONS, Pile, sampling::Sample};
+use super::few::{End, crowd, top_share};
+use super::{Destination, MAX_DESTINATIONS, Pile, answered::Answered, sampling::Sample};
 use crate::model::{Estimate, Flow};
 
 /// Distinct sources, and distinct destinations, remembered per pile.
@@ -35,7 +36,7 @@ pub struct PileTally {
     ages_known: u64,
     sources: HashMap<IpAddr, u32>,
     sources_capped: bool,
-    destinations: HashMap<(IpAddr, u16), (u64, u64)>,
+    destinations: HashMap<(IpAddr, u16), u64>,
     late_secs: f64,
 }
 
@@ -87,16 +88,9 @@ impl PileTally {
         // Behind DNAT it is not the address that the SYN was sent to which fails to answer.
         let key = (flow.reply.src, flow.reply.sport);
         if let Some(seen) = self.destinations.get_mut(&key) {
-            seen.0 += 1;
+            *seen += 1;
         } else if self.destinations.len() < MAX_ADDRESSES {
-            self.destinations.insert(key, (1, 0));
-        }
-    }
-
-    /// An entry of a later state to a destination of this pile: it answers somebody.
-    pub fn answered(&mut self, flow: &Flow) {
-        if let Some(seen) = self.destinations.get_mut(&(flow.reply.src, flow.reply.sport)) {
-            seen.1 += 1;
+            self.destinations.insert(key, 1);
         }
     }
 
@@ -113,7 +107,7 @@ impl PileTally {
 
     /// `new_sockets`: local sockets that appeared during the pass; one of them may have taken up an entry that
     /// counts as held.
-    pub fn finish(mut self, sample: Sample, new_sockets: u64) -> Pile {
+    pub fn finish(mut self, sample: Sample, answered: &Answered, new_sockets: u64) -> Pile {
         self.fates.settle(self.late_secs);
         self.settled_fates.settle(self.late_secs);
         let entries = sample.estimate(self.entries);
@@ -126,6 +120,10 @@ impl PileTally {
         let (of_settled, _) = self.settled_fates.finish(sample, settled, spread, new_sockets);
         let one_shot = (!self.sources.is_empty())
             .then(|| self.sources.values().filter(|n| **n == 1).count() as f64 / self.sources.len() as f64);
+        let new_per_s = self.arrivals(sample);
+        let crowd = crowd(&self.sources, sample);
+        let largest = largest(self.destinations);
+        let by_all = largest.iter().map(|(end, _)| answered.by(end)).sum();
         Pile {
             entries,
             settled: Some(sample.estimate(settled)),
@@ -134,12 +132,15 @@ impl PileTally {
             unclear: told.unclear,
             of_settled: Some(of_settled),
             basis,
-            new_per_s: self.arrivals(sample),
+            new_per_s,
             median_age_s: (self.ages_known > 0).then(|| self.ages.value_at_quantile(0.5) as u32),
-            destinations: destinations(self.destinations, sample),
+            top_share: Some(top_share(&largest, settled, sample)),
+            answered: Some(sample.estimate(by_all)),
+            destinations: destinations(largest, answered, sample),
             sources: self.sources.len() as u64,
             sources_capped: self.sources_capped,
             one_shot,
+            crowd,
             v6_share: self.v6 as f64 / self.entries.max(1) as f64,
             to_self: self.to_self as f64 / self.entries.max(1) as f64,
         }
@@ -160,18 +161,21 @@ impl PileTally {
     }
 }
 
-fn destinations(map: HashMap<(IpAddr, u16), (u64, u64)>, sample: Sample) -> Vec<Destination> {
+fn largest(map: HashMap<End, u64>) -> Vec<(End, u64)> {
     let mut all: Vec<_> = map.into_iter().collect();
-    all.sort_by(|(ka, a), (kb, b)| b.0.cmp(&a.0).then(ka.cmp(kb)));
+    all.sort_by(|(ka, a), (kb, b)| b.cmp(a).then(ka.cmp(kb)));
     all.truncate(MAX_DESTINATIONS);
-    all.into_iter()
-        .map(|((addr, port), (entries, answered))| Destination {
-            addr,
-            port,
-            entries: sample.estimate(entries),
-            answered: sample.estimate(answered).value as u64,
-        })
-        .collect()
+    all
+}
+
+fn destinations(largest: Vec<(End, u64)>, answered: &Answered, sample: Sample) -> Vec<Destination> {
+    let destination = |(end, entries): (End, u64)| Destination {
+        addr: end.0,
+        port: end.1,
+        entries: sample.estimate(entries),
+        answered: sample.estimate(answered.by(&end)).value as u64,
+    };
+    largest.into_iter().map(destination).collect()
 }
 
 #[cfg(test)]
@@ -204,7 +208,7 @@ mod tests {
             count += 1;
             tally.add(&Flow::default(), Some(age), under_way(age <= 2), fate);
         }
-        tally.finish(Sample::all(count), 0)
+        tally.finish(Sample::all(count), &Answered::default(), 0)
     }
 
     #[test]
@@ -215,7 +219,7 @@ mod tests {
             tally.add(&Flow::default(), Some(20), under_way(false), fate);
         }
         tally.gave_up_meanwhile(2, 2);
-        let got = tally.finish(Sample::all(100), 3);
+        let got = tally.finish(Sample::all(100), &Answered::default(), 3);
         assert_eq!(
             got.held,
             Estimate {
@@ -273,8 +277,9 @@ mod tests {
         flow.reply.sport = 8080;
         let mut tally = PileTally::default();
         tally.add(&flow, Some(20), under_way(false), Fate::Held);
-        tally.answered(&flow);
-        let got = tally.finish(Sample::all(1), 0);
+        let mut answered = Answered::default();
+        answered.add(&flow);
+        let got = tally.finish(Sample::all(1), &answered, 0);
         assert_eq!(
             (got.destinations[0].label().as_str(), got.destinations[0].answered),
             ("10.1.0.7:8080", 1)
@@ -295,7 +300,7 @@ mod tests {
                 Fate::Held,
             );
         }
-        let got = tally.finish(Sample::all(1000), 0);
+        let got = tally.finish(Sample::all(1000), &Answered::default(), 0);
         assert_eq!((got.sources, got.one_shot), (485, Some(0.0)));
         assert_eq!(got.destinations[0].entries.value, 970.0);
         assert_eq!(got.settled(), Estimate::exact(970.0));
@@ -305,6 +310,7 @@ mod tests {
             got.new_per_s
         );
     }
+
     #[test]
     fn handshakes_under_way_beside_a_pile_change_nothing_of_it() {
         let mut tally = PileTally::default();
@@ -320,7 +326,7 @@ mod tests {
             tally.add(&to(8080), Some(1), under_way(true), Fate::Live);
         }
         tally.gave_up_meanwhile(5, 0);
-        let got = tally.finish(Sample::all(1200), 0);
+        let got = tally.finish(Sample::all(1200), &Answered::default(), 0);
         assert_eq!((got.held.value, got.live.value), (600.0, 595.0));
         let settled = got.of_settled();
         assert_eq!(

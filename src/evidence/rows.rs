@@ -41,6 +41,7 @@ impl Rows {
                 entries: 0,
                 evictable: 0,
                 known: 0,
+                oldest: 0,
                 ages,
             })
         });
@@ -49,14 +50,23 @@ impl Rows {
         if let Some(age) = age {
             row.known += 1;
             row.ages.saturating_record(u64::from(age));
+            row.oldest = row.oldest.max(age);
         }
+    }
+
+    /// Entries met that came each second, about: each TCP connection ends in one of the states counted.
+    pub fn arriving_per_s(&self) -> f64 {
+        let rows = self.0.iter().enumerate();
+        let told = rows.filter(|(index, _)| TcpState::from_number(*index as u8).is_none_or(tells_arrivals));
+        let young = told.filter_map(|(_, row)| Some(row.as_ref()?.ages.count_between(0, ARRIVAL_SECS)));
+        young.sum::<u64>() as f64 / ARRIVAL_SECS as f64
     }
 
     /// TCP first, in the kernel's order.
     pub fn finish(&self, sample: Sample, timeouts: &Timeouts) -> Vec<StateRow> {
         let rows = &self.0;
         let all: u64 = rows.iter().flatten().map(|row| row.entries).sum();
-        let partial = sample.of.is_some_and(|of| of > sample.looked_at);
+        let partial = sample.is_part();
         let mut out = Vec::new();
         for (index, row) in rows.iter().enumerate() {
             let Some(row) = row else { continue };
@@ -68,11 +78,7 @@ impl Rows {
                 (None, Some(number)) => proto::name(number).unwrap_or("other"),
                 (None, None) => "other",
             };
-            // States that every packet renews have no arrivals that ages could tell.
-            let counted = matches!(
-                state,
-                Some(TcpState::SynSent | TcpState::SynRecv | TcpState::TimeWait | TcpState::Close)
-            );
+            let counted = state.is_some_and(tells_arrivals);
             out.push(StateRow {
                 proto: proto.to_string(),
                 state: match state {
@@ -87,8 +93,8 @@ impl Rows {
                     None => other_timeout(number, timeouts),
                 },
                 new_per_s: (counted && row.known > 0).then(|| row.arrivals(sample)),
-                oldest_s: (row.known > 0).then(|| row.ages.max() as u32),
-                median_s: (row.known > 0).then(|| row.ages.value_at_quantile(0.5) as u32),
+                oldest_s: (row.known > 0).then_some(row.oldest),
+                median_s: (row.known > 0).then(|| (row.ages.value_at_quantile(0.5) as u32).min(row.oldest)),
                 oldest_at_least: partial,
                 evictable: sample.estimate(row.evictable),
             });
@@ -97,10 +103,20 @@ impl Rows {
     }
 }
 
+/// States that every packet renews have no arrivals that ages could tell.
+fn tells_arrivals(state: TcpState) -> bool {
+    matches!(
+        state,
+        TcpState::SynSent | TcpState::SynRecv | TcpState::TimeWait | TcpState::Close
+    )
+}
+
 struct Row {
     entries: u64,
     evictable: u64,
     known: u64,
+    /// A histogram keeps it only to two digits.
+    oldest: u32,
     ages: Histogram<u32>,
 }
 
@@ -133,5 +149,23 @@ fn other_timeout(number: Option<u8>, timeouts: &Timeouts) -> Option<u32> {
         Some(proto::GRE) => timeouts.gre,
         Some(_) => None,
         None => timeouts.generic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_is_told_to_the_second() {
+        let mut rows = Rows::default();
+        let flow = Flow {
+            proto: proto::TCP,
+            tcp_state: Some(TcpState::Established),
+            ..Flow::default()
+        };
+        rows.add(&flow, Some(90_000));
+        let got = rows.finish(Sample::all(1), &Timeouts::default());
+        assert_eq!((got[0].oldest_s, got[0].median_s), (Some(90_000), Some(90_000)));
     }
 }

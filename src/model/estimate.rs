@@ -63,7 +63,23 @@ impl Estimate {
         }
     }
 
+    /// Of parts that err independently, as what a sample says of several kinds of entries does.
     pub fn sum(parts: impl IntoIterator<Item = Estimate>) -> Estimate {
+        let (mut value, mut down, mut up) = (0.0, 0.0, 0.0);
+        for part in parts {
+            value += part.value;
+            down = f64::hypot(down, part.value - part.low);
+            up = f64::hypot(up, part.high - part.value);
+        }
+        Estimate {
+            value,
+            low: value - down,
+            high: value + up,
+        }
+    }
+
+    /// Of parts that err all the same way, as what is taken for held does.
+    pub fn sum_at_worst(parts: impl IntoIterator<Item = Estimate>) -> Estimate {
         parts.into_iter().fold(Estimate::exact(0.0), |a, b| Estimate {
             value: a.value + b.value,
             low: a.low + b.low,
@@ -75,6 +91,19 @@ impl Estimate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn independent_errors_partly_cancel() {
+        let part = |value, error| Estimate {
+            value,
+            low: value - error,
+            high: value + error,
+        };
+        let parts = [part(1_000.0, 30.0), part(2_000.0, 40.0), Estimate::exact(5.0)];
+        assert_eq!(Estimate::sum(parts), part(3_005.0, 50.0));
+        assert_eq!(Estimate::sum_at_worst(parts), part(3_005.0, 70.0));
+        assert_eq!(Estimate::sum([Estimate::exact(2.0); 3]), Estimate::exact(6.0));
+    }
 
     #[test]
     fn rounding_keeps_the_interval_and_exact_figures() {

@@ -62,6 +62,8 @@ pub struct TableLook {
     pub dumped: u64,
     /// Set where the pass was closed early: the count it is a sample of.
     pub sampled_of: Option<u64>,
+    /// The count after such a pass: it collects the expired entries that it walks past, so what it fell by tells of them.
+    pub count_after: Option<u64>,
     /// Entries met twice because the dump resumed within a bucket.
     pub duplicates: u64,
     /// Messages or lines that could not be decoded.

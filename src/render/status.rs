@@ -4,7 +4,7 @@ use super::columns::{Align, columns, widest};
 use super::figures::{age, bar, compact, middle, percent, plus_minus, rate};
 use super::page::{Page, WIDTH};
 use super::style::{Paint, Style};
-use super::verdict::{coded, is_elsewhere, missed, opening, read};
+use super::verdict::{coded, is_elsewhere, missed, opening, read, with_expired};
 use crate::diagnose::{Report, Side, whole};
 use crate::evidence::{StateRow, Table};
 use crate::model::Estimate;
@@ -84,6 +84,9 @@ fn table(page: &mut Page, table: Option<&Table>) {
                 whole(of as f64)
             );
             page.text("       ", &text, Paint::Yellow);
+            if let Some(text) = with_expired(table) {
+                page.text("       ", &text, Paint::Yellow);
+            }
         }
         None => page.text("       ", &read_exactly(table), Paint::Dim),
     }

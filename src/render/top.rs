@@ -225,10 +225,7 @@ entries   share  dst       dport
     #[test]
     fn top_of_a_sample_says_at_least() {
         let mut table = top(&[Key::State, Key::Dport]);
-        table.sample = Some(Sample {
-            looked_at: 1_000,
-            of: Some(100_000),
-        });
+        table.sample = Some(Sample::fresh(1_000, 100_000));
         let got = top_text(&table, 2, &PLAIN);
         for part in [
             " 19,000  3,000  95.0 %  SYN_SENT     80\n",

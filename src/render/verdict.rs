@@ -108,12 +108,29 @@ pub fn read(table: &Table) -> String {
     };
     match table.sampled_of {
         Some(of) => format!(
-            "read: a sample of {dumped} of {} entries{over}; ~ marks estimates, ( ) their 95 % intervals; --exact reads all",
-            whole(of as f64)
+            "read: a sample of {dumped} of {} entries{over}; ~ marks estimates, ( ) their 95 % intervals; --exact reads all{}",
+            whole(of as f64),
+            with_expired(table).map_or(String::new(), |text| format!("; {text}"))
         ),
         None => format!("read: {dumped} entries{over}"),
     }
 }
+
+/// What else the count has of which a sample was read; a paste's histogram has nothing else.
+pub fn with_expired(table: &Table) -> Option<String> {
+    let of = table.sampled_of.filter(|_| table.source != Some("pasted"))? as f64;
+    let how_many = match table.expired {
+        Some(expired) if expired.value >= 1.0 => format!("about {}", whole(expired.rounded().value)),
+        Some(expired) if expired.high < of * FEW_EXPIRED => "hardly any".to_string(),
+        _ => "how many is not known".to_string(),
+    };
+    Some(format!(
+        "the count includes expired entries not yet collected ({how_many}): true figures may be lower"
+    ))
+}
+
+/// So few expired entries are lost in a sample's own error.
+const FEW_EXPIRED: f64 = 0.01;
 
 /// Pasted text names no kernel: no command on this host shows more of it.
 pub fn is_elsewhere(report: &Report) -> bool {

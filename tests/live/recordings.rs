@@ -21,38 +21,52 @@ struct Recording {
     stage: fn() -> Stage,
     /// The TCP state whose entries are waited for.
     state: &'static str,
+    /// Further words for `ctlens record`.
+    more: &'static [&'static str],
 }
 
-const RECORDINGS: [Recording; 5] = [
+const RECORDINGS: [Recording; 6] = [
     Recording {
         name: "syn-sent-hold",
         program: "haproxy",
         stage: || hold::proxy_gives_up(V4, PER_SECOND),
         state: "SYN_SENT",
+        more: &[],
     },
     Recording {
         name: "syn-sent-hold-forwarded",
         program: "curl",
         stage: || hold::clients_give_up(V4, PER_SECOND),
         state: "SYN_SENT",
+        more: &[],
     },
     Recording {
         name: "syn-flood",
         program: "nginx",
         stage: || flood::cookies(V4, PER_SECOND),
         state: "SYN_RECV",
+        more: &[],
     },
     Recording {
         name: "listener-overflow",
         program: "nginx",
         stage: || overflow::queue_is_full(V4, PER_SECOND, HURRIED),
         state: "SYN_SENT",
+        more: &[],
     },
     Recording {
         name: "healthy",
         program: "nginx",
         stage: || healthy::closing(V4, PER_SECOND, false),
         state: "TIME_WAIT",
+        more: &[],
+    },
+    Recording {
+        name: "syn-sent-hold-sampled",
+        program: "haproxy",
+        stage: || hold::proxy_gives_up(V4, PER_SECOND),
+        state: "SYN_SENT",
+        more: &["--sample", "400"],
     },
 ];
 
@@ -68,7 +82,13 @@ pub fn make(directory: &Path) -> ExitCode {
         stage.until_entries(recording.state, ENTRIES);
         let path = directory.join(format!("{}.pcapng.zst", recording.name));
         let file = path.display().to_string();
-        let (exit, stdout, stderr) = ctlens(&["record", &file, "--netns", &stage.watched.netns]);
+        let (exit, stdout, stderr) = ctlens(
+            &[
+                &["record", &file, "--netns", &stage.watched.netns],
+                recording.more,
+            ]
+            .concat(),
+        );
         assert!(
             exit == 0 || exit == 1,
             "ctlens record {file}: exit {exit}\n{stdout}{stderr}"

@@ -88,6 +88,7 @@ impl Host {
             ended: now.plus_secs(self.pass_secs),
             dumped: self.flows.len() as u64,
             sampled_of: self.sampled_of,
+            count_after: self.sampled_of,
             duplicates: 0,
             malformed: 0,
         };

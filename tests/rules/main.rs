@@ -10,6 +10,7 @@ mod host;
 mod hosts;
 mod late;
 mod missing;
+mod sampled;
 mod scene;
 mod thresholds;
 mod together;

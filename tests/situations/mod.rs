@@ -299,10 +299,7 @@ pub fn table_full() -> Evidence {
 /// A million entries, of which 20,000 were read.
 pub fn sample() -> Evidence {
     let mut out = hold();
-    let sample = Sample {
-        looked_at: 20_000,
-        of: Some(1_000_000),
-    };
+    let sample = Sample::fresh(20_000, 1_000_000);
     out.table = Some(Table {
         dumped: Some(20_000),
         sampled_of: Some(1_000_000),

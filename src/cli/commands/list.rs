@@ -112,10 +112,7 @@ fn print(args: &ListArgs, pass: &mut dyn FnMut(&mut Matching<'_>) -> Passed) -> 
         });
         if let Ok((look, _)) = &passed {
             let mut table = top.finish();
-            table.sample = look.sampled_of.map(|of| Sample {
-                looked_at: look.dumped,
-                of: Some(of),
-            });
+            table.sample = look.sampled_of.map(|_| Sample::of_look(look, 0.0));
             let rows = args.limit.map_or(TOP_ROWS, |limit| limit as usize);
             terminal::print(&match args.common.format {
                 Format::Text => render::top_text(&table, rows, &terminal::style(&args.common, None)),

@@ -102,6 +102,7 @@ pub fn pasted_entries(kernel: &mut dyn Kernel, pasted: &Pasted, each: &mut Each<
         ended: Moment::default(),
         dumped: 0,
         sampled_of: None,
+        count_after: None,
         duplicates: 0,
         malformed: 0,
     };

@@ -2,8 +2,8 @@
 
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{
-    EXACT, FEW, HELD_SHARE, PileUp, answers_here, background, both_ways, concentration, listed, one_way,
-    pile_up, places, too_few,
+    EXACT, HELD_SHARE, PileUp, Sure, answers_here, background, both_ways, concentration, everywhere, listed,
+    one_way, pile_up, places, too_few,
 };
 use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole};
 use crate::evidence::{Basis, Direction, Evidence, Pile};
@@ -64,12 +64,16 @@ fn check(evidence: &Evidence) -> Verdict {
         let causes = vec![Cause::AsymmetricRouting, Cause::BackendUnresponsive];
         return Verdict::leaning_to(causes, text, both_ways(pile));
     }
-    if !pile.destinations.is_empty() && concentration(pile) < FEW {
+    let spread_out = everywhere(pile);
+    if spread_out == Sure::Yes {
         return spread(evidence, pile);
     }
     if piled == PileUp::Perhaps {
         let name = "SYN_SENT entries of a sample go out";
         return Verdict::leaning(too_few(evidence, pile.entries, pile.settled(), name), EXACT);
+    }
+    if spread_out == Sure::Perhaps {
+        return too_few_met(pile);
     }
     Verdict::Found(Box::new(finding(evidence, pile)))
 }
@@ -107,9 +111,9 @@ fn spread(evidence: &Evidence, pile: &Pile) -> Verdict {
         "{} SYN_SENT entries are spread: the largest {} destinations take {:.0} %",
         count(pile.settled()),
         pile.destinations.len(),
-        concentration(pile) * 100.0
+        concentration(pile).value * 100.0
     );
-    if let Some(answered) = background(evidence, pile) {
+    if let (Sure::Yes, answered) = background(evidence, pile) {
         return Verdict::clear(format!(
             "{text}, beside {} connections that were answered",
             whole(answered)
@@ -125,6 +129,19 @@ fn spread(evidence: &Evidence, pile: &Pile) -> Verdict {
         text,
         "ctlens list --state SYN_SENT --top dst:dport --limit 20",
     )
+}
+
+/// A sample met too few of them to say whether few destinations stand out.
+fn too_few_met(pile: &Pile) -> Verdict {
+    let top = concentration(pile);
+    let text = format!(
+        "{} SYN_SENT entries go out: the largest destinations may take {:.0} to {:.0} % of them",
+        count(pile.settled()),
+        top.low * 100.0,
+        top.high * 100.0
+    );
+    let causes = vec![Cause::BackendUnresponsive, Cause::AsymmetricRouting];
+    Verdict::leaning_to(causes, text, EXACT)
 }
 
 fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
@@ -203,9 +220,9 @@ fn whither(pile: &Pile) -> Weighed {
     }
     let text = match pile.destinations.len() {
         1 => "all of them go to one destination".to_string(),
-        n => format!("{:.0} % of them go to {n} destinations", share * 100.0),
+        n => format!("{:.0} % of them go to {n} destinations", share.value * 100.0),
     };
-    fact("few-destinations", 0.7, text, share, "of the entries")
+    estimate("few-destinations", 0.7, text, share, "of the entries")
 }
 
 fn owners(evidence: &Evidence, pile: &Pile) -> Option<Weighed> {

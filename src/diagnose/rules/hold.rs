@@ -55,6 +55,7 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
         return Held::Answer(Verdict::leaning(text, EXACT));
     }
     let mut items = vec![basis_item(&sum, state, basis, who)];
+    items.extend(again_on_wire(evidence, state, basis));
     items.extend(amplified(&sum, basis));
     items.extend(little(evidence, state, pile));
     items.extend(any_direction(direction, basis));
@@ -195,6 +196,26 @@ fn basis_item(sum: &Sum, state: TcpState, basis: Basis, who: &str) -> Weighed {
             estimate("held-by-age", 1.0, text, sum.held, "entries")
         }
     }
+}
+
+/// What the tap saw of those who still try, whosever entries they are.
+fn again_on_wire(evidence: &Evidence, state: TcpState, basis: Basis) -> Option<Weighed> {
+    let tap = evidence.tap.as_ref().filter(|_| basis == Basis::Tap)?;
+    let (what, again, all) = match state {
+        TcpState::SynRecv => ("SYN/ACKs", tap.syn_ack_retransmits, tap.syn_acks),
+        _ => ("SYNs", tap.syn_retransmits, tap.syns),
+    };
+    let text = format!(
+        "in {:.1} s on the wire {} {what} came, {} of them again",
+        tap.secs,
+        whole(all as f64),
+        if again == 0 {
+            "none".to_string()
+        } else {
+            whole(again as f64)
+        }
+    );
+    Some(fact("came-again", 0.0, text, again as f64, "packets"))
 }
 
 /// Sockets of this host stand behind its own attempts only.

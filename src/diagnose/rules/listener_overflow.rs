@@ -70,9 +70,13 @@ fn check(evidence: &Evidence) -> Verdict {
     let rise = overflows.accept + overflows.syn;
     if (rise as f64) < (evidence.window_secs * LEAST_PER_S).max(LEAST_OVERFLOWS) {
         return if overflows.both {
-            let secs = evidence.window_secs;
+            let when = if rise > 0 {
+                format!(" in {:.1} s", evidence.window_secs)
+            } else {
+                String::new()
+            };
             Verdict::clear(format!(
-                "ListenOverflows and TCPReqQFullDrop rose by {rise} in {secs:.1} s"
+                "ListenOverflows and TCPReqQFullDrop rose by {rise}{when}"
             ))
         } else {
             Verdict::unknown("only one of ListenOverflows and TCPReqQFullDrop could be read")

@@ -1,15 +1,16 @@
 //! Thousands of sources open connections that none of them completes.
 
 use crate::diagnose::cause::Cause;
-use crate::diagnose::half_open::{EXACT, PileUp, completed, listed, pile_up, places, too_few};
+use crate::diagnose::half_open::{EXACT, PileUp, Sure, completed, listed, pile_up, places, too_few};
 use crate::diagnose::report::Fix;
-use crate::diagnose::rule::{Finding, Rule, Verdict, count, fact, fix, whole};
-use crate::evidence::{Direction, Evidence, Pile};
+use crate::diagnose::rule::{Finding, Rule, Verdict, count, estimate, fact, fix, whole};
+use crate::evidence::{Crowd, Direction, Evidence, Pile};
+use crate::model::Estimate;
 
 /// SYNs per second that the advised guard lets through at least.
 const LEAST_LIMIT: f64 = 10.0;
 /// So many distinct sources …
-const MANY_SOURCES: u64 = 200;
+const MANY_SOURCES: f64 = 200.0;
 /// … of which this share has one entry each.
 const ONE_SHOT: f64 = 0.8;
 
@@ -25,9 +26,23 @@ What to do: filter or rate-limit the sources, use synproxy, keep SYN cookies on.
     check,
 };
 
-/// Very many sources with one entry each.
-pub fn looks_spoofed(pile: &Pile) -> bool {
-    pile.sources >= MANY_SOURCES && pile.one_shot.is_some_and(|share| share >= ONE_SHOT)
+/// Whether they come from very many sources with one entry each.
+pub fn looks_spoofed(pile: &Pile) -> Sure {
+    let Some(Crowd { sources, one_shot }) = crowd(pile) else {
+        return Sure::No;
+    };
+    Sure::of(
+        sources.low >= MANY_SOURCES && one_shot.low >= ONE_SHOT,
+        sources.high >= MANY_SOURCES && one_shot.high >= ONE_SHOT,
+    )
+}
+
+fn crowd(pile: &Pile) -> Option<Crowd> {
+    let looked_at = pile.one_shot.map(|one_shot| Crowd {
+        sources: Estimate::exact(pile.sources as f64),
+        one_shot: Estimate::exact(one_shot),
+    });
+    pile.crowd.or(looked_at)
 }
 
 fn check(evidence: &Evidence) -> Verdict {
@@ -51,30 +66,33 @@ fn check(evidence: &Evidence) -> Verdict {
             "SYN_RECV entries",
         ));
     }
-    let Some(one_shot) = pile.one_shot.filter(|_| direction != Direction::Unknown) else {
+    let Some(crowd) = crowd(pile).filter(|_| direction != Direction::Unknown) else {
         return Verdict::unknown("the SYN_RECV entries' sources are not known");
     };
     let whence = format!(
         "{} SYN_RECV entries from {} sources, {:.0} % of them with one entry",
         count(pile.settled()),
-        whole(pile.sources as f64),
-        one_shot * 100.0
+        count(crowd.sources),
+        crowd.one_shot.value * 100.0
     );
-    if !looks_spoofed(pile) {
+    let spoofed = looks_spoofed(pile);
+    if spoofed == Sure::No {
         return Verdict::clear(whence);
     }
-    if let Some(completed) = completed(pile)
-        && cookies(evidence) == 0
-    {
+    let (completes, completed) = match completed(pile) {
+        _ if cookies(evidence) > 0 => (Sure::No, 0.0),
+        told => told,
+    };
+    if completes == Sure::Yes {
         return Verdict::clear(format!(
             "{whence}, beside {} connections to the same place that were completed",
             whole(completed)
         ));
     }
-    if piled == PileUp::Perhaps {
+    if piled == PileUp::Perhaps || spoofed == Sure::Perhaps || completes == Sure::Perhaps {
         return Verdict::leaning(whence, EXACT);
     }
-    Verdict::Found(Box::new(finding(evidence, direction, pile)))
+    Verdict::Found(Box::new(finding(evidence, direction, pile, crowd)))
 }
 
 /// SYN cookies sent in the window; 0 where none was watched.
@@ -85,22 +103,19 @@ fn cookies(evidence: &Evidence) -> i64 {
         .unwrap_or(0)
 }
 
-fn finding(evidence: &Evidence, direction: Direction, pile: &Pile) -> Finding {
+fn finding(evidence: &Evidence, direction: Direction, pile: &Pile, crowd: Crowd) -> Finding {
     let place = places(pile);
-    let more = if pile.sources_capped { "at least " } else { "" };
-    let one_shot = pile.one_shot.unwrap_or(0.0);
+    let more = if pile.sources_capped || pile.crowd.is_some() {
+        "at least "
+    } else {
+        ""
+    };
+    let sources = whole(crowd.sources.low);
     let text = format!(
-        "{more}{} sources, {:.0} % of them with a single entry",
-        whole(pile.sources as f64),
-        one_shot * 100.0
+        "{more}{sources} sources, {:.0} % of them with a single entry",
+        crowd.one_shot.value * 100.0
     );
-    let mut items = vec![fact(
-        "one-shot-sources",
-        2.5,
-        text,
-        pile.sources as f64,
-        "sources",
-    )];
+    let mut items = vec![estimate("one-shot-sources", 2.5, text, crowd.sources, "sources")];
     let cookies = cookies(evidence);
     if cookies > 0 {
         let text = format!(
@@ -116,10 +131,7 @@ fn finding(evidence: &Evidence, direction: Direction, pile: &Pile) -> Finding {
         listed(&place)
     };
     Finding {
-        headline: format!(
-            "{more}{} sources flood {at} with SYNs that nobody completes.",
-            whole(pile.sources as f64)
-        ),
+        headline: format!("{more}{sources} sources flood {at} with SYNs that nobody completes."),
         place,
         entries: Some(pile.settled()),
         evidence: items,

@@ -2,7 +2,7 @@
 
 use super::hold::{Held, deletes, held};
 use crate::diagnose::cause::Cause;
-use crate::diagnose::half_open::{background, below_share_of_max, largest, listed, places, sum};
+use crate::diagnose::half_open::{EXACT, Sure, background, below_share_of_max, largest, listed, places, sum};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Rule, Verdict, count, fix, whole};
 use crate::evidence::{Basis, Direction, Evidence, Pile, longest_gap_secs};
@@ -28,7 +28,8 @@ What to do: mend who leaves the SYNs unanswered, delete the held entries, shorte
 const DEFAULT_RETRIES: u64 = 6;
 
 fn check(evidence: &Evidence) -> Verdict {
-    if let Some(noise) = noise(evidence) {
+    let noise = noise(evidence);
+    if let Some((Sure::Yes, noise)) = noise {
         return Verdict::clear(noise);
     }
     let (sum, direction, pile, items) = match held(evidence, TcpState::SynSent, "the originator") {
@@ -40,6 +41,9 @@ fn check(evidence: &Evidence) -> Verdict {
             evidence,
         } => (sum, direction, pile, evidence),
     };
+    if let Some((_, perhaps)) = noise {
+        return Verdict::leaning(format!("perhaps no more than noise: {perhaps}"), EXACT);
+    }
     let place = places(pile);
     let towards = if place.is_empty() {
         String::new()
@@ -77,15 +81,17 @@ fn check(evidence: &Evidence) -> Verdict {
 
 /// Any gateway to the Internet holds some SYNs to dead addresses: no pile-up while they are everywhere, few beside the
 /// connections that were answered, and few beside the limit.
-fn noise(evidence: &Evidence) -> Option<String> {
+fn noise(evidence: &Evidence) -> Option<(Sure, String)> {
     let (_, pile) = largest(evidence, TcpState::SynSent)?;
     let all = sum(evidence.half_open.as_ref()?.syn_sent.values()).entries;
-    let answered = background(evidence, pile).filter(|_| below_share_of_max(evidence, all))?;
-    Some(format!(
+    let (few, answered) = background(evidence, pile);
+    let sure = few.min(below_share_of_max(evidence, all));
+    let text = format!(
         "{} SYN_SENT entries to everywhere, beside {} connections that were answered",
         count(all),
         whole(answered)
-    ))
+    );
+    (sure > Sure::No).then_some((sure, text))
 }
 
 fn fixes(evidence: &Evidence, direction: Direction, pile: &Pile) -> Vec<Fix> {

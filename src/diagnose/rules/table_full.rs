@@ -9,6 +9,8 @@ use crate::evidence::{Evidence, StateRow, Table};
 const FULL: f64 = 0.98;
 /// Drops and evictions with less fill than this have another cause (NAT ports, clashes).
 const NEARLY_FULL: f64 = 0.9;
+/// The kernel keeps both sizes in an int.
+const LARGEST_MAX: u64 = i32::MAX as u64;
 
 pub const RULE: Rule = Rule {
     cause: Cause::TableFull,
@@ -45,8 +47,13 @@ fn check(evidence: &Evidence) -> Verdict {
         return Verdict::leaning(text, "ctlens diagnose --window 5s");
     };
     // The count holds expired entries until somebody needs their room; a whole pass leaves them out.
-    let alive = table.dumped.filter(|_| table.sampled_of.is_none()).zip(table.max);
-    let mostly_expired = alive.is_some_and(|(alive, max)| (alive as f64) < max as f64 * NEARLY_FULL);
+    let read = table.dumped.filter(|_| table.sampled_of.is_none());
+    let of_sample = table.sampled_of.zip(table.expired);
+    let alive = read
+        .map(|alive| alive as f64)
+        .or(of_sample.map(|(of, expired)| of as f64 - expired.low))
+        .zip(table.max);
+    let mostly_expired = alive.is_some_and(|(alive, max)| alive < max as f64 * NEARLY_FULL);
     if drop == 0 && early == 0 && (fill < FULL || mostly_expired) {
         return Verdict::clear(format!(
             "the table is {:.1} % full and nothing is dropped yet",
@@ -141,15 +148,16 @@ fn filled_by(row: &StateRow) -> String {
 fn fixes(table: &Table, filler: Option<&StateRow>) -> Vec<Fix> {
     let mut out = Vec::new();
     if let Some(max) = table.max {
-        let command = format!("sysctl -w net.netfilter.nf_conntrack_max={}", max * 2);
+        let twice = max.saturating_mul(2).min(LARGEST_MAX);
+        let command = format!("sysctl -w net.netfilter.nf_conntrack_max={twice}");
         let effect = "at once; run it in the initial namespace: the limit is one for the host";
         out.push(fix(
             "Double the limit (about 320 bytes an entry)",
             Some(command),
             effect,
         ));
-        if table.buckets.is_some_and(|buckets| buckets < max * 2) {
-            let command = format!("sysctl -w net.netfilter.nf_conntrack_buckets={}", max * 2);
+        if table.buckets.is_some_and(|buckets| buckets < twice) {
+            let command = format!("sysctl -w net.netfilter.nf_conntrack_buckets={twice}");
             out.push(fix(
                 "Let the hash keep up with it",
                 Some(command),
