@@ -156,7 +156,8 @@ fn with_bounds(item: &EvidenceItem) -> String {
         return item.text.clone();
     };
     let figure = Estimate { value, low, high };
-    if figure.is_exact() {
+    // Bounds of a share are for programs: as whole figures they would say nothing.
+    if figure.high - figure.low < 1.0 {
         return item.text.clone();
     }
     let named = count(figure);
