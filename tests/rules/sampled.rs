@@ -129,6 +129,31 @@ fn a_flood_is_found_in_a_sample_with_bounds() {
 }
 
 #[test]
+fn no_figure_of_a_sample_passes_for_exact() {
+    let mut host = gateway(0, 400, true);
+    for n in 0..200u16 {
+        let orig = tuple(HOST, 30_000 + n, "10.9.1.3:80");
+        host.flows.push(entry(orig, spread(n.into(), 200, 90.0)));
+        if n % 10 == 0 {
+            host.waits(orig);
+        }
+    }
+    host.answered(300, "10.9.1.3:80");
+    let report = host.report();
+    let ids = [
+        "amplification",
+        "rate-times-timeout",
+        "answers-others",
+        "held-without-socket",
+    ];
+    for id in ids {
+        let item = report.verdict.evidence.iter().find(|item| item.id == id);
+        let item = item.unwrap_or_else(|| panic!("no {id}: {}", report.verdict.headline));
+        assert!(item.low.is_none() || item.low < item.high, "{item:?}");
+    }
+}
+
+#[test]
 fn the_order_of_the_entries_does_not_matter() {
     let mut host = Host::default();
     for n in 0..900u16 {

@@ -170,13 +170,12 @@ fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
             first.label(),
             whole(first.answered as f64)
         );
-        items.push(fact(
-            "answers-others",
-            -0.7,
-            text,
-            first.answered as f64,
-            "entries",
-        ));
+        let mut item = fact("answers-others", -0.7, text, first.answered as f64, "entries");
+        // In a sample it is scaled, and its bounds were not kept.
+        if !settled.is_exact() {
+            (item.item.low, item.item.high) = (None, None);
+        }
+        items.push(item);
     }
     match &evidence.tap {
         Some(tap) if tap.syn_acks_unseen_by_conntrack == 0 && tap.lost == 0 && pile.live.value > 0.0 => {

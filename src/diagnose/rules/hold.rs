@@ -6,7 +6,7 @@ use crate::diagnose::half_open::{
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Verdict, Weighed, count, estimate, fact, fix, remark, whole};
 use crate::evidence::{Basis, Destination, Direction, Evidence, Pile};
-use crate::model::TcpState;
+use crate::model::{Estimate, TcpState};
 
 pub enum Held<'a> {
     Answer(Verdict),
@@ -246,7 +246,13 @@ fn amplified(sum: &Sum, basis: Basis) -> Option<Weighed> {
                 count(sum.entries),
                 whole(factor)
             );
-            Some(fact("amplification", nats, text, factor, "times"))
+            Some(estimate(
+                "amplification",
+                nats,
+                text,
+                factors(sum, factor),
+                "times",
+            ))
         }
         Some(_) => None,
         None if sum.live.high < 1.0 => Some(remark(
@@ -259,6 +265,18 @@ fn amplified(sum: &Sum, basis: Basis) -> Option<Weighed> {
             nats,
             "no live attempt was seen among them",
         )),
+    }
+}
+
+/// What the factor may be; an infinite one is a matter of the text.
+fn factors(sum: &Sum, factor: f64) -> Estimate {
+    if sum.entries.is_exact() && sum.live.is_exact() {
+        return Estimate::exact(factor);
+    }
+    Estimate {
+        value: factor,
+        low: (sum.entries.low / sum.live.high.max(1.0)).min(factor),
+        high: (sum.entries.high / sum.live.low.max(1.0)).max(factor),
     }
 }
 
@@ -278,5 +296,10 @@ fn little(evidence: &Evidence, state: TcpState, pile: &Pile) -> Option<Weighed> 
             ": where the pile is heading at this rate"
         }
     );
-    Some(fact("rate-times-timeout", 0.0, text, predicted, "entries"))
+    let bounds = Estimate {
+        value: predicted,
+        low: rate.low * f64::from(timeout),
+        high: rate.high * f64::from(timeout),
+    };
+    Some(estimate("rate-times-timeout", 0.0, text, bounds, "entries"))
 }

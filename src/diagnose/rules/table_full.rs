@@ -2,7 +2,7 @@
 
 use crate::diagnose::cause::Cause;
 use crate::diagnose::report::Fix;
-use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, count, fact, fix, remark, whole};
+use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole};
 use crate::evidence::{Evidence, StateRow, Table};
 
 /// At this fill the next spike drops packets; conntrack evicts and drops only above 100 %.
@@ -95,13 +95,7 @@ fn finding(evidence: &Evidence, table: &Table, fill: f64, drop: u64, early: u64)
     }
     let filler = evidence.states.as_ref().and_then(|rows| largest(rows));
     if let Some(row) = filler {
-        items.push(fact(
-            "filled-by",
-            0.5,
-            filled_by(row),
-            row.entries.value,
-            "entries",
-        ));
+        items.push(estimate("filled-by", 0.5, filled_by(row), row.entries, "entries"));
     }
     let doing = match (drop, early) {
         (0, 0) => "the next spike drops new connections",
