@@ -279,7 +279,6 @@ pub struct TapFacts {
     pub syn_ack_retransmits: u64,
     /// SYN/ACKs for a tuple that the table still has in SYN_SENT.
     pub syn_acks_unseen_by_conntrack: u64,
-    pub resets: u64,
     pub unreachables: u64,
 }
 

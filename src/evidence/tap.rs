@@ -51,9 +51,8 @@ impl TapLog {
                     self.facts.syn_ack_retransmits += u64::from(times > 1);
                 }
             }
-            SegmentKind::Rst => self.facts.resets += 1,
             SegmentKind::Unreachable { .. } => self.facts.unreachables += 1,
-            SegmentKind::OtherTcp => {}
+            SegmentKind::Rst | SegmentKind::OtherTcp => {}
         }
     }
 

@@ -56,10 +56,13 @@ impl Estimate {
             return *self;
         }
         let step = 10f64.powf((half / 2.0).log10().floor());
+        // Never past its own bounds: the most that a part can be is the whole.
+        let value = ((self.value / step).round() * step).clamp(self.low, self.high);
+        let high = (self.high / step).ceil() * step;
         Estimate {
-            value: (self.value / step).round() * step,
+            value,
             low: (self.low / step).floor() * step,
-            high: (self.high / step).ceil() * step,
+            high: if self.high == self.value { self.high } else { high },
         }
     }
 
@@ -118,6 +121,17 @@ mod tests {
             high: 405_000.0,
         };
         assert_eq!(sampled.rounded(), want);
+        let all = Estimate {
+            value: 6_750.0,
+            low: 4_900.0,
+            high: 6_750.0,
+        };
+        let want = Estimate {
+            value: 6_750.0,
+            low: 4_900.0,
+            high: 6_750.0,
+        };
+        assert_eq!(all.rounded(), want, "no part is larger than the whole");
         assert_eq!(Estimate::exact(6_248.0).rounded(), Estimate::exact(6_248.0));
         let tight = Estimate {
             value: 90.0,

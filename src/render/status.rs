@@ -70,7 +70,7 @@ fn table(page: &mut Page, table: Option<&Table>) {
     if let Some(chain) = table.mean_chain {
         more.push(match chain {
             chain if chain > 0.0 && chain < 0.005 => "mean chain <0.01".to_string(),
-            chain => format!("mean chain {chain:.2}"),
+            chain => format!("mean chain {chain:.2} (all namespaces)"),
         });
     }
     if !more.is_empty() {
