@@ -1,13 +1,13 @@
 //! The rules' answers become one verdict: who holds the pile-up or, where nothing is held, who fails.
 
 use super::cause::{Cause, Side};
-use super::half_open::{listed, pile_from, sum};
+use super::half_open::{PILE_SHARE, listed, pile_from, sum};
 use super::lean;
 use super::report::{Judgement, Lean, RuledOut, Trigger};
 use super::rule::{Finding, Verdict, Weighed, confidence, count, fact, remark, whole};
 use super::trigger::{self, Outcomes};
 use crate::evidence::{Direction, Evidence};
-use crate::model::TcpState;
+use crate::model::{Estimate, TcpState};
 
 pub fn judge(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
     let mut verdict = match strongest(evidence, outcomes) {
@@ -21,7 +21,9 @@ pub fn judge(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
         None => match leaning(evidence, outcomes) {
             Some(lean) => undecided(evidence, lean, None),
             None => match nothing(evidence, outcomes) {
-                verdict if verdict.confidence < EVEN_ODDS => undecided(evidence, too_little(evidence), None),
+                verdict if verdict.confidence < EVEN_ODDS || may_hide_a_pile(evidence) => {
+                    undecided(evidence, too_little(evidence), None)
+                }
                 verdict => verdict,
             },
         },
@@ -310,8 +312,7 @@ fn nothing(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
             ));
         }
     }
-    let half_open = evidence.half_open.as_ref();
-    let piled = half_open.map(|h| sum(h.syn_sent.values().chain(h.syn_recv.values())).entries);
+    let piled = piled(evidence);
     let entries = evidence.table.as_ref().and_then(|t| t.count);
     let mut blank = blank(Cause::None);
     blank.headline = match (piled, entries) {
@@ -329,11 +330,29 @@ fn nothing(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
     blank
 }
 
+/// All half-open entries. A sample that met none has an upper bound all the same.
+fn piled(evidence: &Evidence) -> Option<Estimate> {
+    let half_open = evidence.half_open.as_ref()?;
+    let met = sum(half_open.syn_sent.values().chain(half_open.syn_recv.values())).entries;
+    let table = evidence.table.as_ref();
+    match table.and_then(|t| t.dumped.zip(t.sampled_of)) {
+        Some((dumped, of)) if met.high <= 0.0 => Some(Estimate::of_sample(0, dumped, of)),
+        _ => Some(met),
+    }
+}
+
+/// A sample that met no half-open entry, and is too small to say that they are few.
+fn may_hide_a_pile(evidence: &Evidence) -> bool {
+    let sampled_of = evidence.table.as_ref().and_then(|t| t.sampled_of);
+    let few = |of: u64| pile_from(evidence).max(of as f64 * PILE_SHARE);
+    let met = piled(evidence).zip(sampled_of);
+    met.is_some_and(|(piled, of)| piled.value <= 0.0 && piled.high >= few(of))
+}
+
 /// The plain facts behind a verdict that accuses nobody.
 fn seen(evidence: &Evidence) -> Vec<Weighed> {
     let mut out = Vec::new();
-    if let Some(half_open) = &evidence.half_open {
-        let piled = sum(half_open.syn_sent.values().chain(half_open.syn_recv.values())).entries;
+    if let Some(piled) = piled(evidence) {
         let from = whole(pile_from(evidence));
         let text = format!("{} half-open entries; a pile-up starts at {from}", count(piled));
         out.push(super::rule::estimate("half-open", 2.0, text, piled, "entries"));

@@ -219,3 +219,18 @@ fn overflows_are_a_fault_by_their_rate() {
         assert_eq!(report.verdict.cause.name(), cause, "{rise} in {window_s} s");
     }
 }
+
+#[test]
+fn a_sample_that_met_no_half_open_entry_is_no_clean_bill_unless_it_is_large() {
+    // 1 in 30 of 17,800 may be half-open and never be met by a sample of 50.
+    let small = gateway(0, 50, true).report();
+    assert_eq!(short(&small), "undecided / undecided");
+    let large = gateway(0, 4_400, true).report();
+    assert_eq!(short(&large), "none / none");
+    let seen = large.verdict.evidence.iter().find(|item| item.id == "half-open");
+    let (value, high) = seen.map(|item| (item.value, item.high)).expect("it is told");
+    assert!(
+        value == Some(0.0) && high.is_some_and(|high| high > 0.0),
+        "{high:?}"
+    );
+}
