@@ -171,3 +171,23 @@ fn tracks() -> bool {
     let entries = netns::ask(encode_dump(&DumpFilter::default())).expect("a dump of an own namespace");
     !entries.is_empty()
 }
+
+#[test]
+fn timeouts_of_single_flows_make_a_gap() {
+    const PLAIN: &str = "add table ip t; add chain ip t c { type filter hook output priority 0; }; \
+                         add rule ip t c ct state new accept";
+    const POLICY: &str = "add table ip t; \
+                          add ct timeout ip t fast { protocol tcp; l3proto ip; policy = { syn_sent : 20 }; }";
+    for (rules, wanted) in [(PLAIN, false), (POLICY, true)] {
+        netns::inside(|| {
+            if let Err(why) = netns::run("nft", &[rules]) {
+                println!("skipped: {rules}: {why}");
+                return;
+            }
+            let mut live = Live::open(None).expect("no namespace is entered");
+            let presence = Presence::read(&mut live);
+            let gap = collect::flow_policies(&mut live, &presence);
+            assert_eq!(gap.is_some(), wanted, "{rules}: {gap:?}");
+        });
+    }
+}

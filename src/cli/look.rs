@@ -91,7 +91,10 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
         sockets: true,
         addresses: true,
     };
-    let snapshot = collect::snapshot(kernel, &presence, needs);
+    let mut snapshot = collect::snapshot(kernel, &presence, needs);
+    let policies = collect::flow_policies(kernel, &presence);
+    snapshot.flow_policies = policies.is_some();
+    gaps.extend(policies);
     let watched_secs = first
         .as_ref()
         .map_or(0.0, |(moment, ..)| snapshot.taken.secs_since(*moment));

@@ -186,7 +186,8 @@ fn nf_tables(kernel: &mut dyn Kernel) -> Tracking {
     }
 }
 
-fn any_message(
+/// Whether any message of a dump says yes.
+pub fn any_message(
     kernel: &mut dyn Kernel,
     request: Vec<u8>,
     tracks: impl Fn(&Message<'_>) -> Option<Result<bool, Malformed>> + Sync,

@@ -32,6 +32,7 @@ pub struct Census<'a> {
     /// The latest time that an entry was said to be handed on.
     expected: Moment,
     timeouts: Timeouts,
+    flow_policies: bool,
     /// The time left of a SYN_SENT entry may tell the time since its last SYN, not since its first.
     renewed: bool,
     rows: Rows,
@@ -65,6 +66,7 @@ impl<'a> Census<'a> {
             began: before.taken,
             expected: before.taken,
             timeouts: before.timeouts,
+            flow_policies: before.flow_policies,
             renewed: before.host.kernel.as_deref().is_some_and(may_renew_syn_sent),
             rows: Rows::default(),
             syn_sent: Default::default(),
@@ -196,7 +198,10 @@ impl<'a> Census<'a> {
         // The middle of the second that CTA_TIMEOUT names.
         let age = f64::from(age) - 0.5;
         let Some(tap) = self.tap else {
-            return Fate::Aged { age_secs: age };
+            return match self.flow_policies {
+                true => Fate::Unclear,
+                false => Fate::Aged { age_secs: age },
+            };
         };
         // What was born after its end is too young to tell.
         let since = now.secs_since(tap.ended.unwrap_or(self.began));

@@ -86,5 +86,7 @@ pub struct Snapshot {
     pub listeners: Option<Vec<Socket>>,
     /// Addresses of this namespace.
     pub addresses: Option<Vec<IpAddr>>,
+    /// Some flows may have timeouts of their own: what is left of one tells no age.
+    pub flow_policies: bool,
     pub gaps: Vec<Gap>,
 }

@@ -8,11 +8,15 @@ use neli::nl::{NlPayload, NlmsghdrBuilder};
 use neli::types::GenlBuffer;
 use neli::{FromBytesWithInput, ToBytes};
 
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+
 use super::Malformed;
+use super::netlink::frame;
 use crate::model::{Timeouts, proto};
 
 /// `NFNL_SUBSYS_CTNETLINK_TIMEOUT << 8`
 const SUBSYSTEM: u16 = 8 << 8;
+const TIMEOUT_GET: u16 = 1;
 const DEFAULT_GET: u16 = 4;
 
 // enum ctattr_timeout, include/uapi/linux/netfilter/nfnetlink_cttimeout.h
@@ -56,6 +60,11 @@ fn build(l3: u16, l4: u8) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut out = Cursor::new(Vec::new());
     message.to_bytes(&mut out)?;
     Ok(out.into_inner())
+}
+
+/// A request for all named policies (`IPCTNL_MSG_TIMEOUT_GET`).
+pub fn encode_list() -> Vec<u8> {
+    frame(SUBSYSTEM | TIMEOUT_GET, NLM_F_REQUEST | NLM_F_DUMP, &[0; 4])
 }
 
 /// The answer comes as DEFAULT_SET on some kernels and as DEFAULT_GET on others.

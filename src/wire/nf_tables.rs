@@ -52,7 +52,8 @@ const XT_TARGETS: [&str; 9] = [
     "SYNPROXY",
 ];
 /// NFT_OBJECT_CT_HELPER, CONNLIMIT, CT_TIMEOUT, CT_EXPECT, SYNPROXY
-const OBJECTS: [u32; 5] = [3, 5, 7, 9, 10];
+const OBJECTS: [u32; 5] = [3, 5, CT_TIMEOUT, 9, 10];
+const CT_TIMEOUT: u32 = 7;
 /// XT_CT_NOTRACK: the one use of the CT target that tracks nothing (xt_ct_tg_check).
 const XT_CT_NOTRACK: u16 = 1;
 
@@ -87,11 +88,19 @@ pub fn is_object(kind: u16) -> bool {
 
 /// Whether an object (`ct timeout`, `synproxy`, …) tracks, used by a rule or not.
 pub fn object_tracks(payload: &[u8]) -> Result<bool, Malformed> {
+    object_type(payload).map(|number| OBJECTS.contains(&number))
+}
+
+/// Whether an object is a timeout policy that rules may give to flows.
+pub fn object_sets_timeouts(payload: &[u8]) -> Result<bool, Malformed> {
+    object_type(payload).map(|number| number == CT_TIMEOUT)
+}
+
+fn object_type(payload: &[u8]) -> Result<u32, Malformed> {
     for attribute in attributes(payload.get(4..).ok_or(Malformed("nfgenmsg is cut"))?) {
         let (kind, value) = attribute?;
         if kind == NFTA_OBJ_TYPE {
-            let number = be32(value, 0).ok_or(Malformed("an object's type is short"))?;
-            return Ok(OBJECTS.contains(&number));
+            return be32(value, 0).ok_or(Malformed("an object's type is short"));
         }
     }
     Err(Malformed("an object without its type"))

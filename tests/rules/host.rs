@@ -27,6 +27,7 @@ pub struct Host {
     pub kernel: &'static str,
     pub syn_sent_secs: u32,
     pub sampled_of: Option<u64>,
+    pub flow_policies: bool,
     pub max: u64,
 }
 
@@ -44,6 +45,7 @@ impl Default for Host {
             kernel: "6.18.0",
             syn_sent_secs: 120,
             sampled_of: None,
+            flow_policies: false,
             max: 262_144,
         }
     }
@@ -72,6 +74,7 @@ impl Host {
             addresses: Some(vec![ip(HOST), ip("fd00::1"), ip("172.17.0.1")]),
             stats: Some(Default::default()),
             net: Some(Default::default()),
+            flow_policies: self.flow_policies,
             ..Snapshot::default()
         };
         snapshot.host.kernel = Some(self.kernel.to_string());

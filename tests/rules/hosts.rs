@@ -391,3 +391,18 @@ fn an_incident_of_seven_seconds_is_judged_by_what_is_older_than_a_handshake() {
         "firewall / syn-sent-hold < backend-unresponsive"
     );
 }
+
+#[test]
+fn ages_alone_hold_nothing_where_flows_have_timeouts_of_their_own() {
+    let mut host = Host {
+        tapped: false,
+        ..Host::default()
+    };
+    for n in 0..1_500u16 {
+        let orig = tuple("10.1.0.9", 1_000 + n, "10.9.1.3:80");
+        host.flows.push(entry(orig, spread(n.into(), 1_500, 110.0)));
+    }
+    assert_eq!(host.report().verdict.cause.name(), "syn-sent-hold");
+    host.flow_policies = true;
+    assert_eq!(host.report().verdict.bottleneck.name(), "undecided");
+}
