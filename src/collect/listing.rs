@@ -3,9 +3,8 @@
 use std::ops::ControlFlow;
 
 use super::ask::ADMIN_REMEDY;
-use super::pass::{Each, Failure, Passed, unread, whole};
 use super::plan::{Closed, MAX_PROC_SECS, Plan};
-use super::window::Window;
+use super::tally::{Each, Failure, Passed, Tally, unread, whole};
 use crate::kernel::{Errno, Kernel};
 use crate::model::{Gap, Limits, TableLook, TableSource};
 use crate::wire::procfs;
@@ -21,21 +20,11 @@ pub fn listing(
     each: &mut Each<'_>,
 ) -> Result<Passed, Failure> {
     let started = kernel.now();
-    let (mut dumped, mut malformed, mut duplicates) = (0u64, 0u64, 0u64);
-    let mut seen = Window::default();
+    let mut tally = Tally::default();
     let mut lines = Lines::default();
     let mut take = |line: &[u8]| {
-        let Ok(flow) = procfs::flow_line(&String::from_utf8_lossy(line)) else {
-            malformed += 1;
-            return ControlFlow::Continue(());
-        };
-        // Where a read resumes, entries may come again.
-        if seen.again(&flow) {
-            duplicates += 1;
-            return ControlFlow::Continue(());
-        }
-        dumped += 1;
-        each(&flow)
+        let flow = procfs::flow_line(&String::from_utf8_lossy(line)).ok();
+        tally.take(flow.as_ref(), each)
     };
     let mut enough = false;
     let read = kernel.read_parts(PROC, started.plus_secs(MAX_PROC_SECS), &mut |part| {
@@ -49,20 +38,23 @@ pub fn listing(
     let ended = kernel.now();
     let broken_off = read
         .err()
-        .map(|errno| broken_off(errno, plan, dumped))
+        .map(|errno| broken_off(errno, plan, tally.dumped))
         .transpose()?;
-    let sampled_of = whole(broken_off.is_some(), limits, dumped).map_err(Failure::of)?;
+    let sampled_of = whole(broken_off.is_some(), limits, tally.dumped).map_err(Failure::of)?;
     let look = TableLook {
         source: TableSource::Procfs,
         started,
         ended,
-        dumped,
+        dumped: tally.dumped,
         sampled_of,
         count_after: None,
-        duplicates,
-        malformed,
+        duplicates: tally.duplicates,
+        malformed: tally.malformed,
     };
-    Ok((look, broken_off.or(unread(PROC, malformed)).or(instead(plan))))
+    Ok((
+        look,
+        broken_off.or(unread(PROC, tally.malformed)).or(instead(plan)),
+    ))
 }
 
 /// A part of the table is a sample of it; none is nothing.

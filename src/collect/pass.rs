@@ -6,34 +6,12 @@ use super::ask::{ADMIN_REMEDY, Refusal, ask, refused};
 use super::listing::{LOAD, listing};
 use super::plan::{Closed, How, Plan};
 use super::sources::number;
-use super::window::Window;
+use super::tally::{Each, Failure, Passed, Tally, unread, whole};
 use crate::kernel::{Channel, Errno, Kernel};
 use crate::model::{Flow, Gap, Limits, TableLook, TableSource};
 use crate::wire::ctnetlink::{DumpFilter, encode_dump, fill_flow, is_flow};
 
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
-
-/// Takes each entry; `Break` = enough, and the pass ends there.
-pub type Each<'a> = dyn FnMut(&Flow) -> ControlFlow<()> + Send + 'a;
-
-/// How it went, and what it does not show.
-pub type Passed = (TableLook, Option<Gap>);
-
-/// Why there was no pass.
-pub struct Failure {
-    /// A replay that has no answer: the other form of the table may be there.
-    pub not_recorded: bool,
-    pub gap: Gap,
-}
-
-impl Failure {
-    pub fn of(gap: Gap) -> Failure {
-        Failure {
-            not_recorded: false,
-            gap,
-        }
-    }
-}
 
 /// Walks the table as planned. The gap, if any, tells what the pass does not show.
 pub fn pass(
@@ -78,17 +56,6 @@ fn remedy_of_refusal(plan: &Plan) -> String {
     }
 }
 
-/// Entries that were there but could not be decoded: the figures are short of them.
-pub fn unread(source: &str, malformed: u64) -> Option<Gap> {
-    (malformed > 0).then(|| {
-        Gap::new(
-            source,
-            format!("{malformed} entries could not be decoded and are not counted"),
-            "report it with a recording (ctlens record FILE)",
-        )
-    })
-}
-
 fn dump(
     kernel: &mut dyn Kernel,
     filter: &DumpFilter,
@@ -97,8 +64,7 @@ fn dump(
     each: &mut Each<'_>,
 ) -> Result<Passed, Failure> {
     let started = kernel.now();
-    let (mut dumped, mut malformed, mut duplicates) = (0u64, 0u64, 0u64);
-    let mut seen = Window::default();
+    let mut tally = Tally::default();
     let mut flow = Flow::default();
     let mut stopped = false;
     let wider = if filter.is_empty() {
@@ -116,19 +82,11 @@ fn dump(
             if !is_flow(message.kind) {
                 return ControlFlow::Continue(());
             }
-            if fill_flow(message.payload, &mut flow).is_err() {
-                malformed += 1;
-                return ControlFlow::Continue(());
-            }
-            if seen.again(&flow) {
-                duplicates += 1;
-                return ControlFlow::Continue(());
-            }
-            dumped += 1;
-            if each(&flow).is_break() {
+            let decoded = fill_flow(message.payload, &mut flow).is_ok();
+            if tally.take(decoded.then_some(&flow), each).is_break() {
                 return ControlFlow::Break(());
             }
-            if at_most.is_some_and(|most| dumped >= most) {
+            if at_most.is_some_and(|most| tally.dumped >= most) {
                 stopped = true;
                 return ControlFlow::Break(());
             }
@@ -143,32 +101,20 @@ fn dump(
     }
     let ended = kernel.now();
     stopped |= asked == Err(Refusal::Failed(Errno::CUT_SHORT));
-    let gap = how_it_ended(asked)?.or(unread("ctnetlink", malformed));
-    let sampled_of = whole(stopped, limits, dumped).map_err(Failure::of)?;
+    let gap = how_it_ended(asked)?.or(unread("ctnetlink", tally.malformed));
+    let sampled_of = whole(stopped, limits, tally.dumped).map_err(Failure::of)?;
     let count_after = sampled_of.and_then(|_| number(kernel, COUNT));
     let look = TableLook {
         source: TableSource::Ctnetlink,
         started,
         ended,
-        dumped,
+        dumped: tally.dumped,
         sampled_of,
         count_after,
-        duplicates,
-        malformed,
+        duplicates: tally.duplicates,
+        malformed: tally.malformed,
     };
     Ok((look, gap))
-}
-
-/// What a pass that was closed early is a sample of. A part of an unknown whole would pass for the whole.
-pub fn whole(stopped: bool, limits: &Limits, dumped: u64) -> Result<Option<u64>, Gap> {
-    match (stopped, limits.count) {
-        (false, _) => Ok(None),
-        (true, Some(count)) => Ok(Some(count.max(dumped))),
-        (true, None) => {
-            let reason = "only a part of the table was read, and its size is not known";
-            Err(Gap::new("ctnetlink", reason, ADMIN_REMEDY))
-        }
-    }
 }
 
 /// A pass that broke off has shown a part, which would be taken for the whole; a part that was recorded as one is a gap.

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use foldhash::{HashMap, HashMapExt};
 
-use super::pass::Each;
+use super::tally::Each;
 use crate::kernel::{Errno, Kernel};
 use crate::model::{Flow, Gap, Moment, Pasted, TableLook, TableSource, Tuple};
 use crate::wire::paste::{Unread, parse, walk};
