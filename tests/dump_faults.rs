@@ -9,27 +9,9 @@ use ctlens::kernel::{Errno, Job, Kernel, Source};
 use ctlens::model::{Flow, Gap, Limits, Moment, TableLook};
 use ctlens::wire::ctnetlink::{DumpFilter, encode_dump};
 
-use fake::{DUMP_INTR, Datagram, Fake, MULTI, attribute, done, entries, message, refused};
+use fake::{DUMP_INTR, Datagram, Fake, MULTI, attribute, done, entries, limits, message, plan, refused};
 
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
-
-fn plan(how: How) -> Plan {
-    Plan {
-        how,
-        why: String::new(),
-        worst_fill_ms: 0.0,
-        expected: None,
-        expected_secs: 0.0,
-        closed: None,
-    }
-}
-
-fn limits(count: u64) -> Limits {
-    Limits {
-        count: Some(count),
-        ..Limits::default()
-    }
-}
 
 type Passed = Result<(TableLook, Option<Gap>), Gap>;
 

@@ -4,11 +4,11 @@ mod fake;
 
 use std::ops::ControlFlow;
 
-use ctlens::collect::{self, Closed, How, Needs, Plan, Presence, Tracking, Wish};
+use ctlens::collect::{self, Closed, How, Needs, Presence, Tracking, Wish};
 use ctlens::kernel::{Channel, Errno, Kernel};
 use ctlens::model::{Gap, Limits, SocketState};
 
-use fake::{DUMP_INTR, Datagram, Fake, MULTI, attribute, done, message, refused};
+use fake::{DUMP_INTR, Datagram, Fake, MULTI, attribute, done, limits, message, plan, refused};
 
 const ALL: Needs = Needs {
     sockets: true,
@@ -17,24 +17,6 @@ const ALL: Needs = Needs {
 const ROOT: &str = "Name:\tctlens\nUid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n";
 const NOBODY: &str = "Name:\tctlens\nUid:\t65534\t65534\t65534\t65534\nCapEff:\t0000000000000000\n";
 const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
-
-fn plan(how: How) -> Plan {
-    Plan {
-        how,
-        why: String::new(),
-        worst_fill_ms: 0.0,
-        expected: None,
-        expected_secs: 0.0,
-        closed: None,
-    }
-}
-
-fn limits(count: u64) -> Limits {
-    Limits {
-        count: Some(count),
-        ..Limits::default()
-    }
-}
 
 fn sources(gaps: &[Gap]) -> Vec<&str> {
     gaps.iter().map(|gap| gap.source.as_str()).collect()

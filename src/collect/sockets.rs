@@ -7,10 +7,9 @@ use super::ask::{Refusal, ask, refused};
 use super::presence::Presence;
 use crate::kernel::{Channel, Errno, Kernel};
 use crate::model::{Gap, Socket, SocketState};
+use crate::wire::inet_diag::{AF_INET, AF_INET6};
 use crate::wire::{inet_diag, proc_tcp};
 
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
 /// What to do where the kernel's answer is not understood.
 const REPORT: &str = "report it with a recording (ctlens record FILE)";
 

@@ -263,9 +263,18 @@ const HALF_OPEN: [&str; 4] = ["NONE", "SYN_SENT", "SYN_RECV", "SYN_SENT2"];
 
 /// "a, b and c".
 pub fn listed(words: &[String]) -> String {
+    joined(words, "and")
+}
+
+/// "a, b or c".
+pub fn either(words: &[String]) -> String {
+    joined(words, "or")
+}
+
+fn joined(words: &[String], before_last: &str) -> String {
     match words {
         [] => String::new(),
         [one] => one.clone(),
-        [head @ .., last] => format!("{} and {last}", head.join(", ")),
+        [head @ .., last] => format!("{} {before_last} {last}", head.join(", ")),
     }
 }

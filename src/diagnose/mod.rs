@@ -10,6 +10,7 @@ mod rules;
 mod trigger;
 
 pub use cause::{Cause, Side};
+pub use half_open::either;
 pub use report::{
     EvidenceItem, FindingDoc, FindingState, Fix, GapDoc, HostDoc, Judgement, Lean, Report, RuledOut, SCHEMA,
     Trigger,

@@ -1,6 +1,7 @@
 //! What snapshots and the entries streaming by imply: sums, rates, ages, who owns what.
 
 mod answered;
+mod arrivals;
 mod assemble;
 mod census;
 mod dead_settings;

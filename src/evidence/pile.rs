@@ -5,15 +5,14 @@ use std::net::IpAddr;
 use foldhash::{HashMap, HashMapExt};
 use hdrhistogram::Histogram;
 
+use super::arrivals::per_second;
 use super::fate::{Fate, Fates};
 use super::few::{End, crowd, top_share};
 use super::{Destination, MAX_DESTINATIONS, Pile, answered::Answered, sampling::Sample};
-use crate::model::{Estimate, Flow};
+use crate::model::Flow;
 
 /// Distinct sources, and distinct destinations, remembered per pile.
 const MAX_ADDRESSES: usize = 16_384;
-/// Arrivals per second are counted over the entries of at most this age.
-const ARRIVAL_SECS: u32 = 10;
 const LONGEST_AGE_SECS: u64 = 500_000;
 
 /// What else a pile counts of an entry.
@@ -120,7 +119,7 @@ impl PileTally {
         let (of_settled, _) = self.settled_fates.finish(sample, settled, spread, new_sockets);
         let one_shot = (!self.sources.is_empty())
             .then(|| self.sources.values().filter(|n| **n == 1).count() as f64 / self.sources.len() as f64);
-        let new_per_s = self.arrivals(sample);
+        let new_per_s = (self.ages_known > 0).then(|| per_second(&self.ages, sample));
         let crowd = crowd(&self.sources, sample);
         let largest = largest(self.destinations);
         let by_all = largest.iter().map(|(end, _)| answered.by(end)).sum();
@@ -144,20 +143,6 @@ impl PileTally {
             v6_share: self.v6 as f64 / self.entries.max(1) as f64,
             to_self: self.to_self as f64 / self.entries.max(1) as f64,
         }
-    }
-
-    fn arrivals(&self, sample: Sample) -> Option<Estimate> {
-        if self.ages_known == 0 {
-            return None;
-        }
-        let secs = u64::from(ARRIVAL_SECS).min(self.ages.max()).max(1);
-        let young = sample.estimate(self.ages.count_between(0, secs));
-        let per = |n: f64| n / secs as f64;
-        Some(Estimate {
-            value: per(young.value),
-            low: per(young.low),
-            high: per(young.high),
-        })
     }
 }
 
@@ -183,6 +168,7 @@ mod tests {
     use super::super::Basis;
     use super::super::schedule::Sender;
     use super::*;
+    use crate::model::Estimate;
 
     fn tapped(age_secs: f64, repeated: bool) -> Fate {
         Fate::Tapped {

@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 
 use super::StateRow;
+use super::arrivals::{ARRIVAL_SECS, per_second};
 use super::sampling::Sample;
 use crate::model::{Flow, TcpState, Timeouts, proto};
 
@@ -22,7 +23,6 @@ const REST: usize = TCP_ROWS + OTHER.len();
 /// A flowtable's TCP entries come without their state.
 const OFFLOADED: usize = REST + 1;
 const ROWS: usize = OFFLOADED + 1;
-const ARRIVAL_SECS: u64 = 10;
 const LONGEST_SECS: u64 = 500_000;
 /// Rows that have entries.
 pub struct Rows([Option<Box<Row>>; ROWS]);
@@ -92,7 +92,7 @@ impl Rows {
                     None if index == OFFLOADED => None,
                     None => other_timeout(number, timeouts),
                 },
-                new_per_s: (counted && row.known > 0).then(|| row.arrivals(sample)),
+                new_per_s: (counted && row.known > 0).then(|| per_second(&row.ages, sample)),
                 oldest_s: (row.known > 0).then_some(row.oldest),
                 median_s: (row.known > 0).then(|| (row.ages.value_at_quantile(0.5) as u32).min(row.oldest)),
                 oldest_at_least: partial,
@@ -118,19 +118,6 @@ struct Row {
     /// A histogram keeps it only to two digits.
     oldest: u32,
     ages: Histogram<u32>,
-}
-
-impl Row {
-    fn arrivals(&self, sample: Sample) -> crate::model::Estimate {
-        let secs = ARRIVAL_SECS.min(self.ages.max()).max(1);
-        let young = sample.estimate(self.ages.count_between(0, secs));
-        let per = |n: f64| n / secs as f64;
-        crate::model::Estimate {
-            value: per(young.value),
-            low: per(young.low),
-            high: per(young.high),
-        }
-    }
 }
 
 fn row_of(flow: &Flow) -> usize {

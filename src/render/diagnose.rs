@@ -3,11 +3,9 @@
 use super::figures::{bounds, percent};
 use super::page::Page;
 use super::style::{Paint, Style};
-use super::verdict::{
-    coded, either, gaps_by_remedy, is_elsewhere, list_command, missed, opening, paint, read,
-};
+use super::verdict::{coded, gaps_by_remedy, is_elsewhere, list_command, missed, opening, paint, read};
 use crate::diagnose::{
-    Cause, EvidenceItem, FindingDoc, FindingState, Fix, Lean, Report, Trigger, count, whole,
+    Cause, EvidenceItem, FindingDoc, FindingState, Fix, Lean, Report, Trigger, count, either, whole,
 };
 use crate::evidence::Table;
 use crate::model::Estimate;

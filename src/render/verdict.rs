@@ -47,15 +47,6 @@ pub fn coded(cause: Cause) -> String {
     }
 }
 
-/// `a`, `a or b`, `a, b or c`.
-pub fn either(words: &[String]) -> String {
-    match words {
-        [] => String::new(),
-        [one] => one.clone(),
-        [head @ .., last] => format!("{} or {last}", head.join(", ")),
-    }
-}
-
 fn holds(cause: Cause) -> bool {
     cause.name().ends_with("-hold")
 }

@@ -10,8 +10,8 @@ use crate::model::{Socket, SocketState, Tuple, proto};
 
 /// SOCK_DIAG_BY_FAMILY
 const BY_FAMILY: u16 = 20;
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
+pub const AF_INET: u8 = 2;
+pub const AF_INET6: u8 = 10;
 const REQUEST_BYTES: usize = 56;
 const MESSAGE_BYTES: usize = 72;
 

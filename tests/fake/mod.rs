@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use ctlens::collect::{How, Plan};
 use ctlens::kernel::{Channel, Errno, Job, Kernel, Source};
-use ctlens::model::Moment;
+use ctlens::model::{Limits, Moment};
 
 /// What comes of one receive.
 pub type Datagram = Result<Vec<u8>, Errno>;
@@ -15,6 +16,26 @@ pub const NLMSG_DONE: u16 = 3;
 pub const CT_NEW: u16 = 0x100;
 pub const MULTI: u16 = 2;
 pub const DUMP_INTR: u16 = 0x10;
+
+/// A plan of which only the way matters.
+pub fn plan(how: How) -> Plan {
+    Plan {
+        how,
+        why: String::new(),
+        worst_fill_ms: 0.0,
+        expected: None,
+        expected_secs: 0.0,
+        closed: None,
+    }
+}
+
+/// A table whose count is all that is known of its size.
+pub fn limits(count: u64) -> Limits {
+    Limits {
+        count: Some(count),
+        ..Limits::default()
+    }
+}
 
 /// Each answer is a list of datagrams; after the last one nothing more comes.
 pub struct Fake<A: FnMut(Channel, &[u8]) -> Vec<Datagram>> {
