@@ -45,9 +45,6 @@ pub enum Command {
     /// (this host's own netfilter), proxy (this host's own sockets and settings), backend (that address, or the path
     /// beyond this host), client, path, none, undecided.
     ///
-    /// Causes examined: syn-sent-hold, syn-recv-hold, table-full, listener-overflow, ephemeral-ports-exhausted,
-    /// backend-unresponsive, syn-flood. The others of the closed list are shown as not examined.
-    ///
     /// --from takes a recording, or a folder (or one file) of pasted text: netstat and ss histograms or listings,
     /// conntrack -L, -S and -C, /proc/net/nf_conntrack, /proc/net/stat/nf_conntrack, sysctl.conf, sysctl -a. What a
     /// paste cannot show is listed as a gap.

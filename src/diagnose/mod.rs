@@ -18,7 +18,7 @@ pub use report::{
 
 use crate::evidence::Evidence;
 use crate::model::Moment;
-use rule::{Verdict, confidence};
+use rule::{Looked, Verdict, confidence};
 pub use rule::{count, whole};
 use rules::RULES;
 
@@ -76,6 +76,8 @@ fn finding_doc(cause: Cause, outcomes: &[(Cause, &Verdict)]) -> FindingDoc {
         because: "this version has no rule for it".to_string(),
         entries_explained: None,
         refutes: String::new(),
+        refutes_looked_for: None,
+        refutes_seen: None,
         confidence: None,
         examined: false,
     };
@@ -98,6 +100,12 @@ fn finding_doc(cause: Cause, outcomes: &[(Cause, &Verdict)]) -> FindingDoc {
             doc.because = finding.headline.clone();
             doc.entries_explained = finding.entries.map(|e| e.value);
             doc.confidence = Some(confidence(&finding.evidence));
+            let (looked_for, seen) = match &finding.looked {
+                Looked::For(seen) => (true, seen),
+                Looked::Not(why) => (false, why),
+            };
+            doc.refutes_looked_for = Some(looked_for);
+            doc.refutes_seen = Some(seen.clone());
         }
     }
     doc

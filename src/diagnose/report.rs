@@ -125,9 +125,13 @@ pub struct FindingDoc {
     pub because: String,
     /// Entries of the pile-up that this explains.
     pub entries_explained: Option<f64>,
-    /// What would refute it, and whether that was looked for.
+    /// What would refute it.
     #[serde(serialize_with = "or_null")]
     pub refutes: String,
+    /// Whether that was looked for; null where nothing was found.
+    pub refutes_looked_for: Option<bool>,
+    /// What was there instead, or why it could not be looked for.
+    pub refutes_seen: Option<String>,
     pub confidence: Option<f64>,
     /// False: this version has no rule for it, so `unknown` says nothing either way.
     pub examined: bool,

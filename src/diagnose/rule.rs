@@ -74,6 +74,17 @@ pub struct Finding {
     pub evidence: Vec<Weighed>,
     /// In the order in which to do them.
     pub fixes: Vec<Fix>,
+    /// Whether what would refute it was looked for.
+    pub looked: Looked,
+}
+
+/// What became of the search for that which would refute a finding.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Looked {
+    /// It was looked for, and this was there.
+    For(String),
+    /// It could not be looked for, and why not.
+    Not(String),
 }
 
 /// A piece of evidence and how much it moves the odds, in nats (+2.3 makes them ten times better).

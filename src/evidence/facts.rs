@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use super::RulesetFacts;
 use crate::model::{Estimate, Gap, Host, Moment, Process, Settings, TcpState, Timeouts};
 
 /// All that a rule may look at.
@@ -28,6 +29,8 @@ pub struct Evidence {
     pub listeners: Option<Vec<ListenQueue>>,
     pub ports: Option<Vec<PortUse>>,
     pub tap: Option<TapFacts>,
+    /// The packet filter's rules; absent where they were not read.
+    pub ruleset: Option<RulesetFacts>,
     pub settings: Settings,
     pub timeouts: Timeouts,
     /// Pasted settings that do nothing, or harm.

@@ -13,6 +13,7 @@ mod pile;
 mod ports;
 pub mod rates;
 mod rows;
+mod ruleset;
 mod sampling;
 mod schedule;
 mod tap;
@@ -26,6 +27,7 @@ pub use facts::{
 };
 pub use pasted::{EachFlow, from_paste};
 pub use ports::Ports;
+pub use ruleset::RulesetFacts;
 pub use sampling::Sample;
 pub use schedule::longest_gap_secs;
 pub use tap::TapLog;

@@ -6,6 +6,7 @@ mod flow;
 mod limits;
 mod moment;
 mod pasted;
+mod ruleset;
 mod segment;
 mod settings;
 mod snapshot;
@@ -17,6 +18,10 @@ pub use flow::{Flow, Status, TcpState, Tuple, proto};
 pub use limits::{Limits, Timeouts};
 pub use moment::Moment;
 pub use pasted::{Pasted, Setting};
+pub use ruleset::{
+    Action, At, CONNTRACK_PRIORITY, Chain, Condition, Engine, Family, FilterRule, Hook, Mapping, Match,
+    Ruleset, Tally, TimeoutPolicy, ct_state,
+};
 pub use segment::{Segment, SegmentKind, TcpFlags};
 pub use settings::{Settings, current_name};
 pub use snapshot::{Gap, Host, Snapshot, TableLook, TableSource};

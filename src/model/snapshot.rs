@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{ConntrackStats, Limits, Moment, NetCounters, Settings, Socket, Timeouts};
+use super::{ConntrackStats, Limits, Moment, NetCounters, Ruleset, Settings, Socket, Timeouts};
 
 /// Something that was not seen, why, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub struct Snapshot {
     pub listeners: Option<Vec<Socket>>,
     /// Addresses of this namespace.
     pub addresses: Option<Vec<IpAddr>>,
+    /// The packet filter's rules.
+    pub ruleset: Option<Ruleset>,
     /// Some flows may have timeouts of their own: what is left of one tells no age.
     pub flow_policies: bool,
     pub gaps: Vec<Gap>,

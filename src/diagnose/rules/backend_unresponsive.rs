@@ -5,7 +5,9 @@ use crate::diagnose::half_open::{
     EXACT, HELD_SHARE, PileUp, Sure, answers_here, background, both_ways, concentration, everywhere, listed,
     one_way, pile_up, places, too_few,
 };
-use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole};
+use crate::diagnose::rule::{
+    Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
+};
 use crate::evidence::{Basis, Direction, Evidence, Pile};
 
 /// So many ICMP errors in a tap are more than a stray.
@@ -206,8 +208,19 @@ fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
         ),
         entries: Some(if live { waiting } else { settled }),
         fixes: fixes(pile),
+        looked: looked(evidence),
         evidence: items,
         place,
+    }
+}
+
+fn looked(evidence: &Evidence) -> Looked {
+    match &evidence.tap {
+        Some(tap) => Looked::For(format!(
+            "in {:.1} s on the wire {} SYN/ACKs came for entries that are still in SYN_SENT",
+            tap.secs, tap.syn_acks_unseen_by_conntrack
+        )),
+        None => Looked::Not("nobody listened on the wire".to_string()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! connect() finds no free local port towards one destination.
 
 use crate::diagnose::cause::Cause;
-use crate::diagnose::rule::{Finding, Rule, Verdict, fact, fix, remark, whole};
+use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, fact, fix, remark, whole};
 use crate::evidence::{Evidence, PortUse};
 
 /// Of the range; connect() searches all of it, so it fails only at the very end.
@@ -92,5 +92,9 @@ fn finding(evidence: &Evidence, fullest: &PortUse, share: f64) -> Finding {
         entries: None,
         evidence: items,
         fixes,
+        looked: Looked::For(format!(
+            "{} of {range} are left",
+            whole(fullest.range.saturating_sub(fullest.used) as f64)
+        )),
     }
 }

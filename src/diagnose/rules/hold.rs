@@ -4,7 +4,7 @@ use crate::diagnose::half_open::{
     EXACT, HELD_SHARE, PileUp, Sum, basis, largest, named, one_way, pile_up, sum, too_few,
 };
 use crate::diagnose::report::Fix;
-use crate::diagnose::rule::{Verdict, Weighed, count, estimate, fact, fix, remark, whole};
+use crate::diagnose::rule::{Looked, Verdict, Weighed, count, estimate, fact, fix, remark, whole};
 use crate::evidence::{Basis, Destination, Direction, Evidence, Pile};
 use crate::model::{Estimate, TcpState};
 
@@ -133,6 +133,25 @@ fn settle(evidence: &Evidence, sum: &Sum, direction: Direction) -> String {
         None => "ctlens diagnose --tap 3s".to_string(),
         Some(secs) if secs >= LONG_TAP_SECS => OLD.to_string(),
         Some(secs) => format!("ctlens diagnose --tap {:.0}s", (secs.max(3.0) * 4.0).min(60.0)),
+    }
+}
+
+/// Whether anybody was looked for who still stands behind the entries.
+pub fn looked(evidence: &Evidence, sum: &Sum, pile: &Pile) -> Looked {
+    let live = count(sum.live);
+    match pile.basis {
+        Basis::Sockets => Looked::For(format!(
+            "sockets stand behind {live} of {} entries",
+            count(sum.entries)
+        )),
+        Basis::Tap => Looked::For(format!(
+            "in {:.1} s on the wire, those of {live} of {} entries",
+            evidence.tap.as_ref().map_or(0.0, |tap| tap.secs),
+            count(sum.entries)
+        )),
+        Basis::Ages | Basis::Nothing => {
+            Looked::Not("neither sockets nor the wire could be asked: only ages tell".to_string())
+        }
     }
 }
 

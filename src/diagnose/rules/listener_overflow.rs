@@ -3,7 +3,7 @@
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::answers_here;
 use crate::diagnose::report::Fix;
-use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, fact, fix, remark, whole};
+use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, fact, fix, remark, whole};
 use crate::evidence::{Evidence, ListenQueue, Pile};
 
 /// Fewer overflows in a window, …
@@ -100,6 +100,10 @@ fn check(evidence: &Evidence) -> Verdict {
         entries: inbound.map(|pile| pile.entries),
         evidence: items,
         fixes: fixes(&full, evidence, overflows),
+        looked: Looked::For(format!(
+            "in {:.1} s accept queues overflowed {} times, SYN queues {} times",
+            evidence.window_secs, overflows.accept, overflows.syn
+        )),
         place,
     }))
 }

@@ -14,7 +14,7 @@ use super::rule::Rule;
 pub use listener_overflow::overflows;
 pub use syn_flood::looks_spoofed;
 
-pub const RULES: [&Rule; 7] = [
+pub const RULES: &[&Rule] = &[
     &syn_sent_hold::RULE,
     &syn_recv_hold::RULE,
     &table_full::RULE,

@@ -3,7 +3,7 @@
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{EXACT, PileUp, Sure, completed, listed, pile_up, places, too_few};
 use crate::diagnose::report::Fix;
-use crate::diagnose::rule::{Finding, Rule, Verdict, count, estimate, fact, fix, whole};
+use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, count, estimate, fact, fix, whole};
 use crate::evidence::{Crowd, Direction, Evidence, Pile};
 use crate::model::Estimate;
 
@@ -136,6 +136,11 @@ fn finding(evidence: &Evidence, direction: Direction, pile: &Pile, crowd: Crowd)
         entries: Some(pile.settled()),
         evidence: items,
         fixes: fixes(evidence, direction, pile),
+        looked: Looked::For(format!(
+            "{:.0} % of the sources have more than one entry; {} connections to the same place were completed",
+            (1.0 - crowd.one_shot.value) * 100.0,
+            whole(completed(pile).1)
+        )),
     }
 }
 

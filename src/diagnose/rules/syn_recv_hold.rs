@@ -1,6 +1,6 @@
 //! SYN_RECV entries that outlive the server's half-open connection.
 
-use super::hold::{Held, deletes, held};
+use super::hold::{Held, deletes, held, looked};
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{listed, places};
 use crate::diagnose::rule::{Finding, Rule, Verdict, count, fact, fix};
@@ -79,5 +79,6 @@ fn check(evidence: &Evidence) -> Verdict {
         entries: Some(sum.held),
         evidence: items,
         fixes,
+        looked: looked(evidence, &sum, pile),
     }))
 }

@@ -1,6 +1,6 @@
 //! SYN_SENT entries that outlive their connection attempts.
 
-use super::hold::{Held, deletes, held};
+use super::hold::{Held, deletes, held, looked};
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{EXACT, Sure, background, below_share_of_max, largest, listed, places, sum};
 use crate::diagnose::report::Fix;
@@ -76,6 +76,7 @@ fn check(evidence: &Evidence) -> Verdict {
         entries: Some(sum.held),
         evidence: items,
         fixes: fixes(evidence, direction, pile),
+        looked: looked(evidence, &sum, pile),
     }))
 }
 

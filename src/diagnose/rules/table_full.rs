@@ -2,7 +2,9 @@
 
 use crate::diagnose::cause::Cause;
 use crate::diagnose::report::Fix;
-use crate::diagnose::rule::{Finding, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole};
+use crate::diagnose::rule::{
+    Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
+};
 use crate::evidence::{Evidence, StateRow, Table};
 
 /// At this fill the next spike drops packets; conntrack evicts and drops only above 100 %.
@@ -119,6 +121,9 @@ fn finding(evidence: &Evidence, table: &Table, fill: f64, drop: u64, early: u64)
         entries: table.count.map(|c| crate::model::Estimate::exact(c as f64)),
         evidence: items,
         fixes: fixes(table, filler),
+        looked: Looked::For(format!(
+            "fill is {fill:.2}; drop rose by {drop}, early_drop by {early}"
+        )),
     }
 }
 

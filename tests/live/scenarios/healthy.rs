@@ -55,16 +55,15 @@ fn nothing(stage: &Stage, per_second: u32) {
 fn accuses_nobody(verdict: &Verdict) {
     verdict.blames("none", "none").without_trigger();
     assert!(verdict.confidence() >= 0.9, "{verdict}");
-    for cause in [
-        "syn-sent-hold",
-        "syn-recv-hold",
-        "table-full",
-        "listener-overflow",
-        "ephemeral-ports-exhausted",
-        "backend-unresponsive",
-        "syn-flood",
-    ] {
-        assert_eq!(verdict.finding(cause), "clear", "{cause}{verdict}");
+    let findings = verdict.report["findings"].as_array();
+    let examined: Vec<_> = findings
+        .into_iter()
+        .flatten()
+        .filter(|f| f["examined"] == true)
+        .collect();
+    assert!(!examined.is_empty(), "{verdict}");
+    for finding in examined {
+        assert_eq!(finding["state"], "clear", "{finding}{verdict}");
     }
 }
 
