@@ -123,6 +123,19 @@ impl Cause {
         }
     }
 
+    /// Whether entries are kept longer than what they stand for.
+    pub fn holds(self) -> bool {
+        matches!(
+            self,
+            Cause::SynSentHold
+                | Cause::SynRecvHold
+                | Cause::EstablishedHold
+                | Cause::CloseWaitHold
+                | Cause::TimeWaitHold
+                | Cause::UdpHold
+        )
+    }
+
     /// `CT001` …; `None` for `none` and `undecided`.
     pub fn code(self) -> Option<String> {
         let index = Self::ALL.iter().position(|cause| *cause == self)?;

@@ -1,37 +1,54 @@
 //! What the facts lean to where no rule may decide.
 
 use super::cause::Cause;
-use super::half_open::{PileUp, Sure, answers_here, background, completed, largest, pile_up};
+use super::damage;
+use super::half_open::{PileUp, Sure, answers_here, background, completed, largest, pile_from, pile_up};
 use super::report::Lean;
-use super::rule::Verdict;
+use super::rule::{Finding, Verdict, whole};
 use super::trigger::{self, Outcomes};
-use crate::evidence::Evidence;
+use crate::evidence::{Direction, Evidence};
 use crate::model::TcpState;
 
+/// What the facts lean to where nothing was found.
+pub fn leaning(evidence: &Evidence, outcomes: &Outcomes) -> Option<Lean> {
+    let mut graver: Vec<&(Cause, &Verdict)> = outcomes.iter().collect();
+    graver.sort_by_key(|(cause, _)| damage::rank(*cause));
+    graver
+        .into_iter()
+        .find_map(|(cause, verdict)| of_rule(*cause, verdict))
+        .or_else(|| sockets_without_entries(evidence))
+        .or_else(|| unexplained(evidence, outcomes))
+        .or_else(|| damaged(evidence))
+        .or_else(|| unseen(evidence))
+        .or_else(|| untold(evidence))
+}
+
 /// Who fails is not the bottleneck before it is known that his pile-up is not held.
-pub fn hold_in_question(evidence: &Evidence, outcomes: &Outcomes, failing: Cause) -> Option<Lean> {
-    let (hold, state) = match failing {
-        Cause::SynFlood => (Cause::SynRecvHold, TcpState::SynRecv),
-        Cause::BackendUnresponsive => (Cause::SynSentHold, TcpState::SynSent),
-        // Its overflows are a fault of their own; what piles up may be somebody else's.
-        Cause::ListenerOverflow
-            if largest(evidence, TcpState::SynSent).is_some_and(|(d, p)| answers_here(d, p)) =>
-        {
-            (Cause::SynSentHold, TcpState::SynSent)
+pub fn hold_in_question(
+    evidence: &Evidence,
+    outcomes: &Outcomes,
+    failing: Cause,
+    finding: &Finding,
+) -> Option<Lean> {
+    // What explains no entry of a pile-up is a fault of its own, whatever piles up beside it.
+    finding.entries?;
+    let of = |(hold, state): &(Cause, TcpState)| {
+        let (direction, pile) = largest(evidence, *state)?;
+        if failing == Cause::ListenerOverflow && !answers_here(direction, pile) {
+            return None;
         }
-        _ => return None,
+        let verdict = outcomes.iter().find(|(cause, _)| cause == hold)?.1;
+        let lean = of_rule(*hold, verdict)?;
+        Some(Lean {
+            causes: vec![*hold, failing],
+            ..lean
+        })
     };
-    let lean = outcomes
-        .iter()
-        .find_map(|(cause, verdict)| of_rule(*cause, verdict).filter(|_| *cause == hold))?;
-    largest(evidence, state).map(|_| Lean {
-        causes: vec![hold, failing],
-        ..lean
-    })
+    trigger::sets_off(failing).iter().find_map(of)
 }
 
 /// What a rule leans to that could not answer.
-pub fn of_rule(cause: Cause, verdict: &Verdict) -> Option<Lean> {
+fn of_rule(cause: Cause, verdict: &Verdict) -> Option<Lean> {
     match verdict {
         Verdict::Unknown {
             because,
@@ -51,7 +68,7 @@ pub fn of_rule(cause: Cause, verdict: &Verdict) -> Option<Lean> {
 }
 
 /// A pile-up that nobody is found behind.
-pub fn unexplained(evidence: &Evidence, outcomes: &Outcomes) -> Option<Lean> {
+fn unexplained(evidence: &Evidence, outcomes: &Outcomes) -> Option<Lean> {
     let piled = |state: TcpState| {
         let (_, pile) = largest(evidence, state)?;
         let innocent = match state {
@@ -61,16 +78,16 @@ pub fn unexplained(evidence: &Evidence, outcomes: &Outcomes) -> Option<Lean> {
         (pile_up(evidence, pile.settled()) == PileUp::Yes && !innocent).then_some(pile)
     };
     if piled(TcpState::SynSent).is_some() {
-        return trigger::of_syn_sent(evidence, outcomes)?.leans_to;
+        return trigger::unexplained(evidence, outcomes, TcpState::SynSent);
     }
-    piled(TcpState::SynRecv).and_then(|_| trigger::of_syn_recv(evidence, outcomes)?.leans_to)
+    piled(TcpState::SynRecv).and_then(|_| trigger::unexplained(evidence, outcomes, TcpState::SynRecv))
 }
 
 /// Fewer losses a second are a hiccup, not a fault.
 const LEAST_DAMAGE_PER_S: f64 = 1.0;
 
 /// Conntrack loses packets, and the table is not full.
-pub fn damaged(evidence: &Evidence) -> Option<Lean> {
+fn damaged(evidence: &Evidence) -> Option<Lean> {
     let counters = evidence
         .conntrack
         .as_ref()
@@ -102,5 +119,70 @@ pub fn damaged(evidence: &Evidence) -> Option<Lean> {
             ))
         ),
         settle: settle.to_string(),
+    })
+}
+
+/// An empty table is a healthy one only where something tracks.
+fn untold(evidence: &Evidence) -> Option<Lean> {
+    evidence.tracking_unknown.then(|| Lean {
+        causes: Vec::new(),
+        because: "the table is empty, and whether any rule here tracks connections could not be told"
+            .to_string(),
+        settle:
+            "sudo nft list ruleset; sudo iptables-save   # a rule with ct, conntrack, state or NAT tracks"
+                .to_string(),
+    })
+}
+
+/// Sockets wait, but their SYNs have no entry: the own ruleset dropped them, or did not track them.
+fn sockets_without_entries(evidence: &Evidence) -> Option<Lean> {
+    let half_open = evidence.half_open.as_ref()?;
+    let waiting = half_open.sockets_without_entry? as f64;
+    let entries = half_open
+        .syn_sent
+        .get(&Direction::Out)
+        .map_or(0.0, |p| p.entries.value);
+    (waiting >= pile_from(evidence) && waiting > entries * 4.0).then(|| Lean {
+        causes: vec![Cause::RulesetDrop],
+        because: format!(
+            "{} sockets wait in SYN_SENT, but the table has {} entries for them: their SYNs never left this host, \
+             or are not tracked",
+            whole(waiting),
+            whole(entries)
+        ),
+        settle: "nft list ruleset | grep -E 'hook output|drop|reject|notrack'".to_string(),
+    })
+}
+
+/// The table itself was not seen: only a pasted or partial look.
+fn unseen(evidence: &Evidence) -> Option<Lean> {
+    if evidence.half_open.is_some() {
+        return None;
+    }
+    let waiting = evidence.sockets.as_ref().and_then(|s| s.get("SYN_SENT")).copied();
+    let sockets = match (waiting, &evidence.sockets) {
+        (Some(n), _) => format!("{} sockets are in SYN_SENT", whole(n as f64)),
+        (None, Some(_)) => "no socket is in SYN_SENT".to_string(),
+        (None, None) => "neither were sockets".to_string(),
+    };
+    let unseen = format!("the table's entries were not seen; {sockets}");
+    if !evidence.pasted {
+        let piled = waiting.is_some_and(|n| n as f64 >= pile_from(evidence));
+        return Some(Lean {
+            causes: if piled {
+                vec![Cause::SynSentHold]
+            } else {
+                Vec::new()
+            },
+            because: unseen,
+            settle: "sudo ctlens diagnose".to_string(),
+        });
+    }
+    let (causes, mut because) = trigger::signs(evidence);
+    because.insert(0, unseen);
+    Some(Lean {
+        causes,
+        because: because.join("; "),
+        settle: "conntrack -L > conntrack.txt   # and put it beside the other files".to_string(),
     })
 }

@@ -1,6 +1,8 @@
 //! A closed list of rules over the evidence, and the verdict they add up to.
 
 mod cause;
+mod clean;
+mod damage;
 mod half_open;
 mod judge;
 mod lean;
@@ -12,8 +14,8 @@ mod trigger;
 pub use cause::{Cause, Side};
 pub use half_open::either;
 pub use report::{
-    EvidenceItem, FindingDoc, FindingState, Fix, GapDoc, HostDoc, Judgement, Lean, Report, RuledOut, SCHEMA,
-    Trigger,
+    EvidenceItem, FindingDoc, FindingState, Fix, GapDoc, HostDoc, Judgement, Lean, Other, Report, RuledOut,
+    SCHEMA, Trigger,
 };
 
 use crate::evidence::Evidence;

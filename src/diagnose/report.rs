@@ -55,6 +55,8 @@ pub struct Judgement {
     pub amplification: Option<f64>,
     pub trigger: Option<Trigger>,
     pub evidence: Vec<EvidenceItem>,
+    /// What else was found, by the damage it does.
+    pub others: Vec<Other>,
     pub ruled_out: Vec<RuledOut>,
     pub fix_first: Vec<Fix>,
     /// For `undecided`: the cause it leans to, and what would settle it.
@@ -71,6 +73,20 @@ pub struct Trigger {
     pub confidence: f64,
     pub because: String,
     pub leans_to: Option<Lean>,
+}
+
+/// A fault beside the bottleneck.
+#[derive(Clone, Debug, Serialize)]
+pub struct Other {
+    pub side: Side,
+    pub cause: Cause,
+    #[serde(rename = "where")]
+    pub place: Vec<String>,
+    pub confidence: f64,
+    pub headline: String,
+    /// Entries of the pile-up that this explains; faults may explain the same ones.
+    pub entries_explained: Option<f64>,
+    pub fix_first: Vec<Fix>,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -102,6 +102,8 @@ pub fn confidence<'a>(evidence: impl IntoIterator<Item = &'a Weighed>) -> f64 {
 }
 
 const MOST_CERTAIN: f64 = 0.99;
+/// Below this a finding is more likely wrong than right: it is none.
+pub const EVEN_ODDS: f64 = 0.5;
 
 /// An exact figure as evidence.
 pub fn fact(id: &'static str, nats: f64, text: impl Into<String>, value: f64, unit: &'static str) -> Weighed {

@@ -1,6 +1,7 @@
-//! Who leaves the SYNs unanswered, once it is known that the firewall holds the pile-up.
+//! Who sets a pile-up off, once it is known that the firewall holds it.
 
 use super::cause::{Cause, Side};
+use super::damage;
 use super::half_open::{Sure, answers_here, both_ways, largest, one_way, pile_from, places};
 use super::report::{Lean, Trigger};
 use super::rule::{Finding, Verdict, confidence};
@@ -11,48 +12,148 @@ use crate::model::TcpState;
 /// What the other rules found, by cause.
 pub type Outcomes<'a> = [(Cause, &'a Verdict)];
 
-fn found<'a>(outcomes: &Outcomes<'a>, wanted: Cause) -> Option<&'a Finding> {
+/// A less certain finding is no trigger yet.
+const SURE_ENOUGH: f64 = 0.6;
+/// A fault sets a pile off where it explains this share of it.
+const MOST: f64 = 0.5;
+
+/// The holds that a cause may set off, with the state that piles up.
+pub fn sets_off(cause: Cause) -> &'static [(Cause, TcpState)] {
+    const SYN_SENT: (Cause, TcpState) = (Cause::SynSentHold, TcpState::SynSent);
+    const SYN_RECV: (Cause, TcpState) = (Cause::SynRecvHold, TcpState::SynRecv);
+    match cause {
+        Cause::ListenerOverflow | Cause::BackendUnresponsive | Cause::BackendRefusing => &[SYN_SENT],
+        Cause::SynFlood | Cause::RulesetDrop | Cause::RpFilterDrop | Cause::PawsDrop => &[SYN_RECV, SYN_SENT],
+        Cause::AsymmetricRouting => &[SYN_SENT, SYN_RECV],
+        _ => &[],
+    }
+}
+
+/// Who did it, most specific first: what a counter or a packet proves comes before what is left when nothing answers.
+const OUTWARD: [Cause; 7] = [
+    Cause::RulesetDrop,
+    Cause::RpFilterDrop,
+    Cause::PawsDrop,
+    Cause::AsymmetricRouting,
+    Cause::BackendRefusing,
+    Cause::SynFlood,
+    Cause::BackendUnresponsive,
+];
+const INWARD: [Cause; 6] = [
+    Cause::RulesetDrop,
+    Cause::RpFilterDrop,
+    Cause::PawsDrop,
+    Cause::AsymmetricRouting,
+    Cause::ListenerOverflow,
+    Cause::SynFlood,
+];
+const UNFINISHED: [Cause; 5] = [
+    Cause::RulesetDrop,
+    Cause::RpFilterDrop,
+    Cause::PawsDrop,
+    Cause::SynFlood,
+    Cause::AsymmetricRouting,
+];
+
+pub fn found<'a>(outcomes: &Outcomes<'a>, wanted: Cause) -> Option<&'a Finding> {
     outcomes.iter().find_map(|(cause, verdict)| match verdict {
         Verdict::Found(finding) if *cause == wanted => Some(finding.as_ref()),
         _ => None,
     })
 }
 
-pub fn of_syn_sent(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> {
-    let (direction, pile) = largest(evidence, TcpState::SynSent)?;
-    match direction {
-        _ if answers_here(direction, pile) => {
-            if let Some(finding) = found(outcomes, Cause::ListenerOverflow)
-                && !(looks_spoofed(pile) == Sure::Yes && accept_queues_fine(evidence))
-            {
-                let sure = confidence(&finding.evidence);
-                return Some(named(Cause::ListenerOverflow, finding, sure));
-            }
-            Some(in_question(evidence, pile))
+/// What set the bottleneck off; `None` where nothing had to.
+pub fn of(evidence: &Evidence, outcomes: &Outcomes, cause: Cause, finding: &Finding) -> Option<Trigger> {
+    match cause {
+        Cause::SynSentHold => of_syn_sent(evidence, outcomes),
+        Cause::SynRecvHold => of_syn_recv(evidence, outcomes),
+        Cause::UdpHold => silent(finding),
+        // What fills the table may itself have been set off by somebody.
+        Cause::TableFull => {
+            let (hold, finding) = damage::largest_hold(outcomes)?;
+            of(evidence, outcomes, hold, finding)
         }
-        Direction::Unknown => Some(from_paste(evidence, pile)),
-        _ => {
-            if let Some(finding) = found(outcomes, Cause::BackendUnresponsive) {
-                let sure = confidence(&finding.evidence);
-                if sure >= 0.6 {
-                    return Some(named(Cause::BackendUnresponsive, finding, sure));
-                }
-            }
-            if let Some((towards, because, settle)) = leaning(outcomes, Cause::BackendUnresponsive) {
-                return Some(undecided(places(pile), towards.to_vec(), because, settle));
-            }
-            Some(undecided(
-                places(pile),
-                vec![
-                    Cause::BackendUnresponsive,
-                    Cause::AsymmetricRouting,
-                    Cause::RulesetDrop,
-                ],
-                "the SYNs went out, but who fails to answer is spread or contradicted",
-                "ctlens list --state SYN_SENT --top dst:dport --limit 20",
-            ))
+        Cause::EphemeralPortsExhausted | Cause::NatPortsExhausted => {
+            of_ports(evidence, outcomes, cause, finding)
+        }
+        _ => None,
+    }
+}
+
+/// Datagrams to few places that nobody answers.
+fn silent(finding: &Finding) -> Option<Trigger> {
+    let named = named(Cause::BackendUnresponsive, finding, confidence(&finding.evidence));
+    let because = format!(
+        "no datagram to {} is answered",
+        super::half_open::listed(&finding.place)
+    );
+    (!finding.place.is_empty()).then_some(Trigger { because, ..named })
+}
+
+/// Attempts that wait for a backend use the ports up.
+fn of_ports(evidence: &Evidence, outcomes: &Outcomes, cause: Cause, finding: &Finding) -> Option<Trigger> {
+    if cause == Cause::EphemeralPortsExhausted {
+        let fullest = evidence.ports.as_ref()?.first()?;
+        let waiting = fullest.by_state.get("SYN_SENT").copied().unwrap_or(0);
+        if waiting * 2 <= fullest.used {
+            return None;
         }
     }
+    let silent = [Cause::BackendRefusing, Cause::BackendUnresponsive];
+    silent.into_iter().find_map(|cause| {
+        let other = found(outcomes, cause)?;
+        let same = finding.place.iter().any(|place| other.place.contains(place));
+        same.then(|| named(cause, other, confidence(&other.evidence)))
+    })
+}
+
+fn of_syn_sent(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> {
+    let (direction, pile) = largest(evidence, TcpState::SynSent)?;
+    if answers_here(direction, pile) {
+        let spoofed = looks_spoofed(pile) == Sure::Yes && accept_queues_fine(evidence);
+        let inward = INWARD
+            .into_iter()
+            .filter(|cause| !(spoofed && *cause == Cause::ListenerOverflow));
+        return Some(first(outcomes, inward, pile).unwrap_or_else(|| in_question(evidence, pile)));
+    }
+    if direction == Direction::Unknown {
+        return Some(from_paste(evidence, pile));
+    }
+    if let Some(trigger) = first(outcomes, OUTWARD.into_iter(), pile) {
+        return Some(trigger);
+    }
+    if let Some((towards, because, settle)) = leaning(outcomes, Cause::BackendUnresponsive) {
+        return Some(undecided(places(pile), towards.to_vec(), because, settle));
+    }
+    Some(undecided(
+        places(pile),
+        vec![
+            Cause::BackendUnresponsive,
+            Cause::AsymmetricRouting,
+            Cause::RulesetDrop,
+        ],
+        "the SYNs went out, but who fails to answer is spread or contradicted",
+        "ctlens list --state SYN_SENT --top dst:dport --limit 20",
+    ))
+}
+
+/// The first of them that was found, for certain enough, and stands behind this pile.
+fn first(outcomes: &Outcomes, causes: impl Iterator<Item = Cause>, pile: &Pile) -> Option<Trigger> {
+    let mut causes = causes;
+    causes.find_map(|cause| {
+        let finding = found(outcomes, cause)?;
+        let sure = confidence(&finding.evidence);
+        (sure >= SURE_ENOUGH && explains(finding, pile)).then(|| named(cause, finding, sure))
+    })
+}
+
+/// Whether a fault stands behind most of a pile: by its place, or by the entries that it explains.
+fn explains(finding: &Finding, pile: &Pile) -> bool {
+    let same = places(pile).iter().any(|place| finding.place.contains(place));
+    let most = finding
+        .entries
+        .is_some_and(|entries| entries.value >= pile.settled().value * MOST);
+    same || most
 }
 
 /// SYNs came in, and no listener of this host is known to drop them.
@@ -106,10 +207,10 @@ fn leaning<'a>(outcomes: &Outcomes<'a>, wanted: Cause) -> Option<(&'a [Cause], &
     })
 }
 
-pub fn of_syn_recv(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> {
+fn of_syn_recv(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> {
     let (direction, pile) = largest(evidence, TcpState::SynRecv)?;
-    if let Some(finding) = found(outcomes, Cause::SynFlood) {
-        return Some(named(Cause::SynFlood, finding, confidence(&finding.evidence)));
+    if let Some(trigger) = first(outcomes, UNFINISHED.into_iter(), pile) {
+        return Some(trigger);
     }
     let (causes, because) = match direction {
         Direction::Out => (
@@ -131,6 +232,15 @@ pub fn of_syn_recv(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> 
         "ctlens list --state SYN_RECV --top src --limit 20"
     };
     Some(undecided(places(pile), causes, because, settle))
+}
+
+/// Of a pile-up that no rule explains: what it leans to.
+pub fn unexplained(evidence: &Evidence, outcomes: &Outcomes, state: TcpState) -> Option<Lean> {
+    let trigger = match state {
+        TcpState::SynRecv => of_syn_recv(evidence, outcomes),
+        _ => of_syn_sent(evidence, outcomes),
+    };
+    trigger?.leans_to
 }
 
 /// SYN_RECV sockets exactly at one of these are a full SYN queue: 256 on old kernels with a backlog of 128, backlog + 1
