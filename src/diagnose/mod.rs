@@ -12,7 +12,7 @@ mod rules;
 mod trigger;
 
 pub use cause::{Cause, Side};
-pub use half_open::either;
+pub use half_open::{either, listed};
 pub use report::{
     EvidenceItem, FindingDoc, FindingState, Fix, GapDoc, HostDoc, Judgement, Lean, Other, Report, RuledOut,
     SCHEMA, Trigger,

@@ -5,7 +5,8 @@ use super::page::Page;
 use super::style::{Paint, Style};
 use super::verdict::{coded, gaps_by_remedy, is_elsewhere, list_command, missed, opening, paint, read};
 use crate::diagnose::{
-    Cause, EvidenceItem, FindingDoc, FindingState, Fix, Lean, Report, Trigger, count, either, whole,
+    Cause, EvidenceItem, FindingDoc, FindingState, Fix, Lean, Other, Report, Trigger, count, either, listed,
+    whole,
 };
 use crate::evidence::Table;
 use crate::model::Estimate;
@@ -20,9 +21,10 @@ pub fn diagnose_text(report: &Report, style: &Style) -> String {
     if let Some(trigger) = &verdict.trigger {
         set_off(&mut page, verdict.cause, trigger);
     }
-    also_found(&mut page, report);
+    others(&mut page, &verdict.others);
     fixes(&mut page, &verdict.fix_first);
     evidence(&mut page, &verdict.evidence);
+    refuted_by(&mut page, report);
     ruled_out(&mut page, report);
     not_judged(&mut page, report);
     dead_settings(&mut page, report);
@@ -65,13 +67,50 @@ fn set_off(page: &mut Page, cause: Cause, trigger: &Trigger) {
     }
 }
 
-/// Findings that neither the verdict nor its trigger names.
-fn also_found(page: &mut Page, report: &Report) {
-    let trigger = report.verdict.trigger.as_ref().map(|trigger| trigger.cause);
-    let told = |cause: Cause| cause == report.verdict.cause || Some(cause) == trigger;
-    named(page, report, "Also found", |finding| {
-        finding.state == FindingState::Found && !told(finding.name)
-    });
+/// Faults beside the bottleneck and its trigger, each with what to type for it.
+fn others(page: &mut Page, others: &[Other]) {
+    if others.is_empty() {
+        return;
+    }
+    page.heading("Also found, gravest first");
+    for other in others {
+        let explains = match other.entries_explained {
+            Some(entries) => format!(", explains {} entries", whole(entries)),
+            None => String::new(),
+        };
+        let rest = format!(
+            ": {}, confidence {:.2}{explains}",
+            coded(other.cause),
+            other.confidence
+        );
+        page.accent("  ", &other.side.name().to_uppercase(), &rest, paint(other.side));
+        page.text("  ", &other.headline, Paint::Plain);
+        if let Some(command) = other.fix_first.iter().find_map(|fix| fix.command.as_deref()) {
+            page.command("  ", command);
+        }
+    }
+}
+
+/// What would show that the verdict is wrong, and whether that was looked for.
+fn refuted_by(page: &mut Page, report: &Report) {
+    let verdict = report
+        .findings
+        .iter()
+        .find(|finding| finding.name == report.verdict.cause);
+    let Some((finding, seen)) = verdict.and_then(|finding| Some((finding, finding.refutes_seen.as_ref()?)))
+    else {
+        return;
+    };
+    let how = match finding.refutes_looked_for {
+        Some(true) => "looked for",
+        _ => "not looked for",
+    };
+    page.gap();
+    page.text(
+        "",
+        &format!("Would refute it: {} ({how}: {seen}).", finding.refutes),
+        Paint::Plain,
+    );
 }
 
 /// Rules whose facts were not seen. What the verdict leans to is told above.
@@ -83,9 +122,15 @@ fn not_judged(page: &mut Page, report: &Report) {
             .as_ref()
             .is_some_and(|lean| lean.causes.contains(&cause))
     };
-    named(page, report, "Not judged, for want of facts", |finding| {
+    let unknown = |finding: &&FindingDoc| {
         finding.examined && finding.state == FindingState::Unknown && !leans(finding.name)
-    });
+    };
+    let all = report.findings.iter().filter(unknown);
+    in_full_or_by_name(
+        page,
+        "Not judged, for want of facts",
+        all.map(|finding| (finding.name, finding.because.as_str())),
+    );
     let without = report.findings.iter().filter(|finding| !finding.examined).count();
     if without > 0 {
         let text = format!("This version has no rule for {without} other causes (--format json names them).");
@@ -94,19 +139,33 @@ fn not_judged(page: &mut Page, report: &Report) {
     }
 }
 
-fn named(page: &mut Page, report: &Report, heading: &str, wanted: impl Fn(&FindingDoc) -> bool) {
-    let mut some = false;
-    for finding in report.findings.iter().filter(|finding| wanted(finding)) {
-        if !some {
-            page.heading(heading);
-        }
-        some = true;
-        let rest = format!(": {}", finding.because);
-        let colour = match finding.state {
-            FindingState::Found => Paint::Red,
-            _ => Paint::Plain,
-        };
-        page.accent("  ", finding.name.name(), &rest, colour);
+/// What half-open entries are most often put down to is told in full; of the others, the names.
+const USUAL: [Cause; 7] = [
+    Cause::SynSentHold,
+    Cause::SynRecvHold,
+    Cause::TableFull,
+    Cause::ListenerOverflow,
+    Cause::EphemeralPortsExhausted,
+    Cause::BackendUnresponsive,
+    Cause::SynFlood,
+];
+
+fn in_full_or_by_name<'a>(page: &mut Page, heading: &str, causes: impl Iterator<Item = (Cause, &'a str)>) {
+    let (usual, rest): (Vec<_>, Vec<_>) = causes.partition(|(cause, _)| USUAL.contains(cause));
+    if usual.is_empty() && rest.is_empty() {
+        return;
+    }
+    page.heading(heading);
+    for (cause, because) in &usual {
+        page.item(&format!("{}: {because}", cause.name()), Paint::Dim);
+    }
+    let names: Vec<String> = rest.iter().map(|(cause, _)| cause.name().to_string()).collect();
+    if !names.is_empty() {
+        let before = if usual.is_empty() { "" } else { "and " };
+        page.item(
+            &format!("{before}{} (--format json says why)", listed(&names)),
+            Paint::Dim,
+        );
     }
 }
 
@@ -169,13 +228,12 @@ fn with_bounds(item: &EvidenceItem) -> String {
 }
 
 fn ruled_out(page: &mut Page, report: &Report) {
-    if report.verdict.ruled_out.is_empty() {
-        return;
-    }
-    page.heading("Ruled out");
-    for out in &report.verdict.ruled_out {
-        page.item(&format!("{}: {}", out.cause.name(), out.because), Paint::Dim);
-    }
+    let all = report.verdict.ruled_out.iter();
+    in_full_or_by_name(
+        page,
+        "Ruled out",
+        all.map(|out| (out.cause, out.because.as_str())),
+    );
 }
 
 fn dead_settings(page: &mut Page, report: &Report) {

@@ -270,3 +270,51 @@ fn an_overflowing_listener_is_no_bottleneck_before_its_pile_is_understood() {
         "proxy / listener-overflow"
     );
 }
+
+#[test]
+fn what_else_is_wrong_is_told_by_its_damage() {
+    let report = full()
+        .syn_sent("out", heap(200_000.0, 199_400.0, 600.0, "sockets", BACKEND))
+        .syn_sent("in", heap(700.0, 690.0, 10.0, "tap", "10.0.0.1:80"))
+        .conntrack("drop", 800)
+        .net("TcpExt.ListenOverflows", 50)
+        .report();
+    assert_eq!(short(&report), "firewall / table-full < backend-unresponsive");
+    let others = report.verdict.others.iter();
+    let others: Vec<(&str, Option<f64>)> = others.map(|o| (o.cause.name(), o.entries_explained)).collect();
+    assert_eq!(
+        others,
+        [
+            ("syn-sent-hold", Some(200_090.0)),
+            ("listener-overflow", Some(700.0))
+        ]
+    );
+    let text = ctlens::render::diagnose_text(&report, &Default::default());
+    let at = |words: &str| {
+        text.find(words)
+            .unwrap_or_else(|| panic!("no {words:?} in\n{text}"))
+    };
+    assert!(at("Also found, gravest first") < at("explains 200,090 entries"));
+    assert!(at("explains 200,090 entries") < at("explains 700 entries"));
+    assert!(at("explains 700 entries") < at("Fix first"));
+}
+
+#[test]
+fn a_finding_says_what_would_refute_it_and_whether_that_was_looked_for() {
+    let by = |basis: &str| {
+        let report = Scene::default()
+            .syn_sent("out", heap(6000.0, 5900.0, 100.0, basis, BACKEND))
+            .report();
+        let found = finding(&report, "syn-sent-hold");
+        (
+            found.refutes_looked_for,
+            found.refutes_seen.clone().unwrap_or_default(),
+        )
+    };
+    let sockets = by("sockets");
+    assert_eq!(sockets.0, Some(true));
+    assert!(sockets.1.contains("100 of 6,000"), "{}", sockets.1);
+    assert_eq!(by("ages").0, Some(false));
+    let clear = Scene::default().report();
+    assert_eq!(finding(&clear, "syn-sent-hold").refutes_looked_for, None);
+}

@@ -1,0 +1,93 @@
+//! The verdict that accuses nobody, and the plain facts behind it.
+
+use super::cause::Cause;
+use super::half_open::{PILE_SHARE, pile_from, sum};
+use super::judge::{blank, unseen_sources};
+use super::report::Judgement;
+use super::rule::{Verdict, Weighed, confidence, count, fact, remark, whole};
+use super::trigger::Outcomes;
+use crate::evidence::Evidence;
+use crate::model::Estimate;
+
+pub fn nothing(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
+    let mut items = seen(evidence);
+    items.extend(unseen_sources(evidence));
+    for (cause, verdict) in outcomes {
+        if let Verdict::Unknown { because, .. } = verdict {
+            items.push(remark(
+                "not-examined",
+                -0.4,
+                format!("{}: {because}", cause.name()),
+            ));
+        }
+    }
+    let piled = piled(evidence);
+    let entries = evidence.table.as_ref().and_then(|t| t.count);
+    let mut blank = blank(Cause::None);
+    blank.headline = match (piled, entries) {
+        (Some(piled), Some(all)) => format!(
+            "Nothing found: {} half-open of {} entries, no pile-up and no pressure. {} of {} causes were looked for.",
+            count(piled),
+            whole(all as f64),
+            outcomes.len(),
+            Cause::ALL.len()
+        ),
+        _ => "Nothing found in what could be seen.".to_string(),
+    };
+    blank.confidence = confidence(&items);
+    blank.evidence = items.into_iter().map(|w| w.item).collect();
+    blank
+}
+
+/// All half-open entries. A sample that met none has an upper bound all the same.
+fn piled(evidence: &Evidence) -> Option<Estimate> {
+    let half_open = evidence.half_open.as_ref()?;
+    let met = sum(half_open.syn_sent.values().chain(half_open.syn_recv.values())).entries;
+    let table = evidence.table.as_ref();
+    match table.and_then(|t| t.dumped.zip(t.sampled_of)) {
+        Some((dumped, of)) if met.high <= 0.0 => Some(Estimate::of_sample(0, dumped, of)),
+        _ => Some(met),
+    }
+}
+
+/// A sample that met no half-open entry, and is too small to say that they are few.
+pub fn may_hide_a_pile(evidence: &Evidence) -> bool {
+    let sampled_of = evidence.table.as_ref().and_then(|t| t.sampled_of);
+    let few = |of: u64| pile_from(evidence).max(of as f64 * PILE_SHARE);
+    let met = piled(evidence).zip(sampled_of);
+    met.is_some_and(|(piled, of)| piled.value <= 0.0 && piled.high >= few(of))
+}
+
+/// The plain facts behind a verdict that accuses nobody.
+pub fn seen(evidence: &Evidence) -> Vec<Weighed> {
+    let mut out = Vec::new();
+    if let Some(piled) = piled(evidence) {
+        let from = whole(pile_from(evidence));
+        let text = format!("{} half-open entries; a pile-up starts at {from}", count(piled));
+        out.push(super::rule::estimate("half-open", 2.0, text, piled, "entries"));
+    }
+    if let Some(fill) = evidence.table.as_ref().and_then(|t| t.fill) {
+        out.push(fact(
+            "fill",
+            0.7,
+            format!("the table is {:.1} % full", fill * 100.0),
+            fill,
+            "of max",
+        ));
+    }
+    if let Some(waiting) = evidence.half_open.as_ref().and_then(|h| h.syn_sent_sockets) {
+        let text = format!("{} local sockets are in SYN_SENT", whole(waiting as f64));
+        out.push(fact("live-sockets", 0.5, text, waiting as f64, "sockets"));
+    }
+    if let Some(counters) = evidence.conntrack.as_ref().filter(|_| evidence.window_secs > 0.0) {
+        let harm = ["drop", "early_drop", "insert_failed"];
+        let rise: u64 = harm.iter().filter_map(|name| counters.get(name)).sum();
+        let nats = if rise == 0 { 0.7 } else { -1.0 };
+        let text = format!(
+            "drop, early_drop and insert_failed rose by {rise} in {:.1} s",
+            evidence.window_secs
+        );
+        out.push(fact("damage-counters", nats, text, rise as f64, "events"));
+    }
+    out
+}
