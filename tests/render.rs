@@ -183,7 +183,8 @@ fn a_full_table_tells_what_else_was_found() {
     assert_in_order(
         &text,
         &[
-            "\nAlso found\n  syn-sent-hold: The firewall holds 81,000",
+            "\nAlso found, gravest first\n  FIREWALL: syn-sent-hold (CT001), confidence 0.",
+            "entries\n  The firewall holds 81,000",
             "\nFix first\n",
         ],
     );
