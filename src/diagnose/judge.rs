@@ -16,9 +16,13 @@ pub fn judge(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
         Some((cause, finding)) if confidence(&finding.evidence) < EVEN_ODDS => {
             undecided(evidence, unlikely(evidence, cause, finding), None)
         }
-        Some((cause, finding)) => match lean::hold_in_question(evidence, outcomes, cause, finding) {
-            Some(lean) => undecided(evidence, lean, Some((cause, finding))),
-            None => accuse(evidence, outcomes, cause, finding),
+        Some((cause, finding)) => match (
+            lean::hold_in_question(evidence, outcomes, cause, finding),
+            trigger::rival(evidence, outcomes, cause, finding),
+        ) {
+            (Some(lean), _) => undecided(evidence, lean, Some((cause, finding))),
+            (None, Some(lean)) => undecided(evidence, lean, None),
+            (None, None) => accuse(evidence, outcomes, cause, finding),
         },
         None => match lean::leaning(evidence, outcomes) {
             Some(lean) => undecided(evidence, lean, None),

@@ -137,23 +137,70 @@ fn of_syn_sent(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> {
     ))
 }
 
-/// The first of them that was found, for certain enough, and stands behind this pile.
+/// The first of them that was found, for certain enough, and stands behind this pile. Two that are proven of the same
+/// entries contradict each other: then it is neither yet.
 fn first(outcomes: &Outcomes, causes: impl Iterator<Item = Cause>, pile: &Pile) -> Option<Trigger> {
-    let mut causes = causes;
-    causes.find_map(|cause| {
-        let finding = found(outcomes, cause)?;
-        let sure = confidence(&finding.evidence);
-        (sure >= SURE_ENOUGH && explains(finding, pile)).then(|| named(cause, finding, sure))
-    })
+    let sure = |finding: &Finding| confidence(&finding.evidence);
+    let mut behind = causes
+        .filter_map(|cause| Some((cause, found(outcomes, cause)?)))
+        .filter(|(_, finding)| sure(finding) >= SURE_ENOUGH && explains(finding, pile));
+    let (cause, finding) = behind.next()?;
+    let rival = behind.find(|(rival, other)| is_proven(*rival) && claims_most(other, pile));
+    match rival.filter(|_| is_proven(cause) && claims_most(finding, pile)) {
+        Some((rival, other)) => Some(contradicted(pile, (cause, finding), (rival, other))),
+        None => Some(named(cause, finding, sure(finding))),
+    }
+}
+
+/// Whether a counter or a packet of its own proves it. Silence and a crowd are what any of the others brings too.
+fn is_proven(cause: Cause) -> bool {
+    !matches!(cause, Cause::BackendUnresponsive | Cause::SynFlood)
+}
+
+fn claims_most(finding: &Finding, pile: &Pile) -> bool {
+    finding
+        .entries
+        .is_some_and(|entries| entries.value >= pile.settled().value * MOST)
+}
+
+fn contradicted(pile: &Pile, one: (Cause, &Finding), other: (Cause, &Finding)) -> Trigger {
+    let lean = both(pile, one, other);
+    undecided(places(pile), lean.causes, lean.because, lean.settle)
+}
+
+fn both(pile: &Pile, one: (Cause, &Finding), other: (Cause, &Finding)) -> Lean {
+    Lean {
+        causes: vec![one.0, other.0],
+        because: format!(
+            "two faults explain the same entries: {} And: {}",
+            one.1.headline, other.1.headline
+        ),
+        settle: both_ways(pile),
+    }
+}
+
+/// A fault of the same damage that explains the same pile, where nothing is held: then it is neither yet.
+pub fn rival(evidence: &Evidence, outcomes: &Outcomes, cause: Cause, finding: &Finding) -> Option<Lean> {
+    let states = sets_off(cause).iter().map(|(_, state)| *state);
+    let of = |state: TcpState| {
+        let (_, pile) = largest(evidence, state)?;
+        let claims = |cause: Cause, finding: &Finding| is_proven(cause) && claims_most(finding, pile);
+        let (rival, other) = damage::found(outcomes).into_iter().find(|(rival, other)| {
+            let same_pile = sets_off(*rival).iter().any(|(_, of)| *of == state);
+            *rival != cause
+                && damage::rank(*rival) == damage::rank(cause)
+                && same_pile
+                && claims(*rival, other)
+        })?;
+        claims(cause, finding).then(|| both(pile, (cause, finding), (rival, other)))
+    };
+    states.into_iter().find_map(of)
 }
 
 /// Whether a fault stands behind most of a pile: by its place, or by the entries that it explains.
 fn explains(finding: &Finding, pile: &Pile) -> bool {
     let same = places(pile).iter().any(|place| finding.place.contains(place));
-    let most = finding
-        .entries
-        .is_some_and(|entries| entries.value >= pile.settled().value * MOST);
-    same || most
+    same || claims_most(finding, pile)
 }
 
 /// SYNs came in, and no listener of this host is known to drop them.
