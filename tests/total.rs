@@ -12,8 +12,8 @@ use ctlens::collect::{self, FlowFilter, How, Needs, Plan, Presence};
 use ctlens::kernel::{Channel, Errno};
 use ctlens::model::{Limits, SocketState, Timeouts};
 use ctlens::wire::{
-    ctnetlink, ctnetlink_stats, cttimeout, inet_diag, netlink, nf_tables, packet, paste, proc_tcp, procfs,
-    route,
+    ctnetlink, ctnetlink_stats, cttimeout, inet_diag, iptables_save, netlink, nf_tables, packet, paste,
+    proc_tcp, procfs, route,
 };
 
 use fake::{Fake, MULTI, done, message};
@@ -27,6 +27,13 @@ fn decode_all(bytes: &[u8]) {
     let _ = inet_diag::decode_socket(bytes);
     let _ = nf_tables::rule_tracks(bytes);
     let _ = nf_tables::object_tracks(bytes);
+    if let Ok(raw) = nf_tables::decode_rule(bytes) {
+        let _ = nf_tables::rule_words(&raw.rule);
+    }
+    let _ = nf_tables::decode_chain(bytes);
+    let _ = nf_tables::decode_object(bytes);
+    let _ = nf_tables::decode_flowtable(bytes);
+    let _ = nf_tables::decode_elements(bytes);
     let _ = packet::decode_segment(bytes);
     let _ = route::decode_address(bytes);
     // More messages or attributes than bytes would be a walk that never ends.
@@ -49,6 +56,7 @@ fn parse_all(text: &str) {
     let _ = procfs::group_counters(text);
     let _ = procfs::sockstat(text);
     let _ = procfs::slab_objects(text, "nf_conntrack");
+    let _ = iptables_save::parse(text, ctlens::model::Family::Ip);
     for name in ["conntrack-states.txt", "x"] {
         let _ = paste::parse(text, name);
     }

@@ -75,6 +75,9 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     let presence = present(kernel)?;
     let began = kernel.now();
     let first = (ask.window_secs > 0.0).then(|| collect::counters(kernel, &presence));
+    let rules_before = first
+        .as_ref()
+        .and_then(|_| collect::ruleset(kernel, &presence, false).ok());
     let mut gaps = Vec::new();
     if ask.window_secs > 0.0 {
         notes(Note::Progress(&format!(
@@ -92,7 +95,11 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
         addresses: true,
     };
     let mut snapshot = collect::snapshot(kernel, &presence, needs);
-    let policies = collect::flow_policies(kernel, &presence);
+    match collect::ruleset(kernel, &presence, true) {
+        Ok(ruleset) => snapshot.ruleset = Some(ruleset),
+        Err(gap) => gaps.push(gap),
+    }
+    let policies = collect::flow_policies(kernel, &presence, snapshot.ruleset.as_ref());
     snapshot.flow_policies = policies.is_some();
     gaps.extend(policies);
     let watched_secs = first
@@ -116,6 +123,7 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     }
     let mut evidence = assemble(Readings {
         earlier: first.as_ref().map(|(_, stats, net, _)| (stats, net)),
+        rules_before: rules_before.filter(|_| first.is_some()),
         window_secs,
         snapshot: &snapshot,
         counted,

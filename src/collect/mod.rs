@@ -2,6 +2,7 @@
 
 mod ask;
 mod filter;
+mod legacy;
 mod listing;
 mod owners;
 mod pass;
@@ -9,6 +10,7 @@ mod paste;
 mod plan;
 mod policies;
 mod presence;
+mod ruleset;
 mod sockets;
 mod sources;
 mod stall;
@@ -23,6 +25,7 @@ pub use paste::{PasteError, paste, pasted_entries};
 pub use plan::{Closed, Doors, How, Plan, SAMPLE_ABOVE, Wish, plan, push_filter};
 pub use policies::flow_policies;
 pub use presence::{Presence, Tracking, tracking};
+pub use ruleset::ruleset;
 pub use sockets::sockets;
 pub use sources::{Needs, counters, snapshot};
 pub use tally::{Each, Passed};

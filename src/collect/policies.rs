@@ -2,17 +2,14 @@
 
 use super::presence::{Presence, Tracking, any_message};
 use crate::kernel::Kernel;
-use crate::model::Gap;
-use crate::wire::{cttimeout, nf_tables};
+use crate::model::{Gap, Ruleset};
+use crate::wire::cttimeout;
 
 /// A gap where there are any: nft `ct timeout` objects, or policies of `nfct` and iptables' CT target.
-pub fn flow_policies(kernel: &mut dyn Kernel, presence: &Presence) -> Option<Gap> {
-    let objects = presence.net_admin && presence.has_nfnetlink("nf_tables");
+pub fn flow_policies(kernel: &mut dyn Kernel, presence: &Presence, ruleset: Option<&Ruleset>) -> Option<Gap> {
+    let objects = ruleset.is_some_and(|ruleset| !ruleset.timeout_policies.is_empty());
     let named = presence.net_admin && presence.has_nfnetlink("nfnetlink_cttimeout");
     let any = objects
-        && any_message(kernel, nf_tables::encode_objects(), |message| {
-            nf_tables::is_object(message.kind).then(|| nf_tables::object_sets_timeouts(message.payload))
-        }) == Tracking::Yes
         || named
             && any_message(kernel, cttimeout::encode_list(), |message| {
                 cttimeout::is_timeout(message.kind).then_some(Ok(true))

@@ -68,7 +68,7 @@ impl Presence {
     }
 
     /// Whether it is certain that nothing of this module runs here.
-    fn lacks(&self, module: &str) -> bool {
+    pub fn lacks(&self, module: &str) -> bool {
         matches!(self.modules, Modules::Known { whole: true, .. }) && !self.has(module)
     }
 

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{Counted, Evidence, ListenQueue, PortUse, Table, TapFacts, rates};
-use crate::model::{ConntrackStats, Gap, NetCounters, Process, Snapshot, SocketState, TableLook};
+use super::{Counted, Evidence, ListenQueue, PortUse, RulesetFacts, Table, TapFacts, rates};
+use crate::model::{ConntrackStats, Gap, NetCounters, Process, Ruleset, Snapshot, SocketState, TableLook};
 
 /// All that one look brought home.
 pub struct Readings<'a> {
     /// Counters at the window's beginning; `None` where there is no window.
     pub earlier: Option<(&'a Option<ConntrackStats>, &'a Option<NetCounters>)>,
+    /// The ruleset at the window's beginning.
+    pub rules_before: Option<Ruleset>,
     pub window_secs: f64,
     /// Read at the window's end, before the pass.
     pub snapshot: &'a Snapshot,
@@ -59,6 +61,8 @@ pub fn assemble(readings: Readings) -> Evidence {
         (Some(later), Some(Some(earlier))) => Some(rates::net(Some(earlier), later)),
         _ => None,
     };
+    let between = |later: &Ruleset| RulesetFacts::between(readings.rules_before.as_ref(), later.clone());
+    out.ruleset = snapshot.ruleset.as_ref().map(between);
     out.sockets = snapshot.half_open.as_ref().map(|sockets| {
         let mut by_state = BTreeMap::new();
         for socket in sockets {

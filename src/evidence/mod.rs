@@ -27,7 +27,7 @@ pub use facts::{
 };
 pub use pasted::{EachFlow, from_paste};
 pub use ports::Ports;
-pub use ruleset::RulesetFacts;
+pub use ruleset::{Meets, Packets, RulesetFacts, inward, meets, outward, through, within};
 pub use sampling::Sample;
 pub use schedule::longest_gap_secs;
 pub use tap::TapLog;

@@ -50,6 +50,7 @@ pub fn from_paste(pasted: &Pasted, walk: &mut dyn FnMut(&mut EachFlow<'_>) -> Op
     });
     let mut out = assemble(Readings {
         earlier: None,
+        rules_before: None,
         window_secs: 0.0,
         snapshot: &snapshot,
         counted: None,

@@ -112,6 +112,12 @@ pub trait Kernel {
         Ok(links_to(&self.read_dir(path, "")?, targets))
     }
 
+    /// What a command that only reads prints, run in the namespace that is looked at; `command` is its words, no shell's.
+    /// ENOENT where there is no such program.
+    fn run(&mut self, _command: &str) -> Result<Vec<u8>, Errno> {
+        Err(Errno::ENOENT)
+    }
+
     /// Sends each job's request and feeds its sink.
     fn request(&mut self, jobs: &mut [Job<'_>]);
 
@@ -123,6 +129,11 @@ pub trait Kernel {
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
     ) -> Result<u64, Errno>;
+}
+
+/// The name under which a recording keeps what a command printed.
+fn printed_by(command: &str) -> String {
+    format!("$ {command}")
 }
 
 /// Of a listing's lines, those that are links to one of `targets`.

@@ -35,6 +35,10 @@ impl Kernel for Piped {
         }
     }
 
+    fn run(&mut self, command: &str) -> Result<Vec<u8>, Errno> {
+        self.inner.run(command)
+    }
+
     fn read_dir(&mut self, path: &str, part: &str) -> Result<Vec<u8>, Errno> {
         if path == self.path {
             Err(Errno::ENOTDIR)

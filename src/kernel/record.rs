@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::recording::{Ear, LINKS, Note, RecordingError, Tag, Tape, Written, family, number_of};
-use super::{Errno, Job, Kernel, Sink, Source};
+use super::{Errno, Job, Kernel, Sink, Source, printed_by};
 use crate::model::Moment;
 
 /// What of a file read in parts is recorded; it is held until its end, which the note before it tells.
@@ -92,6 +92,17 @@ impl Kernel for Record {
         };
         self.tape().parts(&kept, &ended, |errno, bytes| Note::File {
             path: path.to_string(),
+            errno,
+            bytes,
+        });
+        result
+    }
+
+    /// Recorded as the file `$ command`.
+    fn run(&mut self, command: &str) -> Result<Vec<u8>, Errno> {
+        let result = self.inner.run(command);
+        self.tape().content(&result, |errno, bytes| Note::File {
+            path: printed_by(command),
             errno,
             bytes,
         });

@@ -14,7 +14,7 @@ use super::recording::{
     Block, Blocks, Index, LINKS, MAGIC_BYTES, MAX_CONTENT_BYTES, Note, RecordingError, Span, SpanId, Tag,
     read, request_key, source_kind,
 };
-use super::{Errno, Job, Kernel, Source, links_to};
+use super::{Errno, Job, Kernel, Source, links_to, printed_by};
 use crate::model::Moment;
 
 pub struct Replay {
@@ -167,6 +167,10 @@ impl Kernel for Replay {
         let starts = self.index.files.get(path).ok_or(Errno::NOT_RECORDED)?;
         let start = nearest(starts, self.cursor, |start| *start).ok_or(Errno::NOT_RECORDED)?;
         self.content(*start)
+    }
+
+    fn run(&mut self, command: &str) -> Result<Vec<u8>, Errno> {
+        self.read_file(&printed_by(command))
     }
 
     fn read_parts(

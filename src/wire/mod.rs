@@ -5,6 +5,7 @@ pub mod ctnetlink;
 pub mod ctnetlink_stats;
 pub mod cttimeout;
 pub mod inet_diag;
+pub mod iptables_save;
 pub mod netlink;
 pub mod nf_tables;
 pub mod packet;

@@ -98,6 +98,7 @@ impl Host {
         let counted = census.finish(&look, Some(&self.after));
         assemble(Readings {
             earlier: None,
+            rules_before: None,
             window_secs: 0.0,
             snapshot: &snapshot,
             counted: Some(counted),

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
 
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG};
 use netlink_sys::{Socket, SocketAddr};
@@ -103,6 +104,33 @@ impl Kernel for Live {
             return Err(Errno::TOO_LARGE);
         }
         Ok(out)
+    }
+
+    fn run(&mut self, command: &str) -> Result<Vec<u8>, Errno> {
+        let mut words = command.split_whitespace();
+        let mut child = Command::new(words.next().ok_or(Errno::ENOENT)?)
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(errno_of)?;
+        let mut out = Vec::new();
+        let read = child
+            .stdout
+            .take()
+            .map(|pipe| pipe.take(MAX_FILE_BYTES + 1).read_to_end(&mut out));
+        // What it still prints beyond the bound, nobody reads.
+        if out.len() as u64 > MAX_FILE_BYTES {
+            let _ = child.kill();
+        }
+        let status = child.wait().map_err(errno_of)?;
+        match read {
+            Some(Err(error)) => Err(errno_of(error)),
+            _ if out.len() as u64 > MAX_FILE_BYTES => Err(Errno::TOO_LARGE),
+            _ if !status.success() => Err(Errno::EIO),
+            _ => Ok(out),
+        }
     }
 
     fn read_parts(

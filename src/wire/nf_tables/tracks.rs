@@ -1,16 +1,8 @@
-//! nf_tables: which rules and objects need conntrack. Expressions by name, for a yes or no.
+//! Which rules and objects need conntrack: expressions by name, for a yes or no.
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
-
-use super::netlink::{attributes, frame};
-use super::{Malformed, be32, ne16};
-
-/// `NFNL_SUBSYS_NFTABLES << 8`
-const SUBSYSTEM: u16 = 10 << 8;
-const NEWRULE: u16 = SUBSYSTEM | 6;
-const GETRULE: u16 = SUBSYSTEM | 7;
-const NEWOBJ: u16 = SUBSYSTEM | 18;
-const GETOBJ: u16 = SUBSYSTEM | 19;
+use super::{OBJECT_CT_TIMEOUT, text};
+use crate::wire::netlink::attributes;
+use crate::wire::{Malformed, be32, ne16};
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
@@ -52,19 +44,9 @@ const XT_TARGETS: [&str; 9] = [
     "SYNPROXY",
 ];
 /// NFT_OBJECT_CT_HELPER, CONNLIMIT, CT_TIMEOUT, CT_EXPECT, SYNPROXY
-const OBJECTS: [u32; 5] = [3, 5, CT_TIMEOUT, 9, 10];
-const CT_TIMEOUT: u32 = 7;
+const OBJECTS: [u32; 5] = [3, 5, OBJECT_CT_TIMEOUT, 9, 10];
 /// XT_CT_NOTRACK: the one use of the CT target that tracks nothing (xt_ct_tg_check).
 const XT_CT_NOTRACK: u16 = 1;
-
-/// A request for all rules of all families.
-pub fn encode_rules() -> Vec<u8> {
-    frame(GETRULE, NLM_F_REQUEST | NLM_F_DUMP, &[0; 4])
-}
-
-pub fn is_rule(kind: u16) -> bool {
-    kind == NEWRULE
-}
 
 /// Whether a rule's mere presence makes its namespace track connections.
 pub fn rule_tracks(payload: &[u8]) -> Result<bool, Malformed> {
@@ -77,23 +59,9 @@ pub fn rule_tracks(payload: &[u8]) -> Result<bool, Malformed> {
     Ok(false)
 }
 
-/// A request for all named objects of all families; since 4.10.
-pub fn encode_objects() -> Vec<u8> {
-    frame(GETOBJ, NLM_F_REQUEST | NLM_F_DUMP, &[0; 4])
-}
-
-pub fn is_object(kind: u16) -> bool {
-    kind == NEWOBJ
-}
-
 /// Whether an object (`ct timeout`, `synproxy`, …) tracks, used by a rule or not.
 pub fn object_tracks(payload: &[u8]) -> Result<bool, Malformed> {
     object_type(payload).map(|number| OBJECTS.contains(&number))
-}
-
-/// Whether an object is a timeout policy that rules may give to flows.
-pub fn object_sets_timeouts(payload: &[u8]) -> Result<bool, Malformed> {
-    object_type(payload).map(|number| number == CT_TIMEOUT)
 }
 
 fn object_type(payload: &[u8]) -> Result<u32, Malformed> {
@@ -166,9 +134,4 @@ fn xt(data: &[u8]) -> Result<(&str, u16), Malformed> {
         }
     }
     Ok((name, first))
-}
-
-fn text(value: &[u8]) -> &str {
-    let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
-    std::str::from_utf8(&value[..end]).unwrap_or("")
 }
