@@ -6,7 +6,7 @@ use super::half_open::{PileUp, Sure, answers_here, background, completed, larges
 use super::report::Lean;
 use super::rule::{Finding, Verdict, whole};
 use super::trigger::{self, Outcomes};
-use crate::evidence::{Direction, Evidence};
+use crate::evidence::Evidence;
 use crate::model::TcpState;
 
 /// What the facts lean to where nothing was found.
@@ -16,7 +16,6 @@ pub fn leaning(evidence: &Evidence, outcomes: &Outcomes) -> Option<Lean> {
     graver
         .into_iter()
         .find_map(|(cause, verdict)| of_rule(*cause, verdict))
-        .or_else(|| sockets_without_entries(evidence))
         .or_else(|| unexplained(evidence, outcomes))
         .or_else(|| damaged(evidence))
         .or_else(|| unseen(evidence))
@@ -131,26 +130,6 @@ fn untold(evidence: &Evidence) -> Option<Lean> {
         settle:
             "sudo nft list ruleset; sudo iptables-save   # a rule with ct, conntrack, state or NAT tracks"
                 .to_string(),
-    })
-}
-
-/// Sockets wait, but their SYNs have no entry: the own ruleset dropped them, or did not track them.
-fn sockets_without_entries(evidence: &Evidence) -> Option<Lean> {
-    let half_open = evidence.half_open.as_ref()?;
-    let waiting = half_open.sockets_without_entry? as f64;
-    let entries = half_open
-        .syn_sent
-        .get(&Direction::Out)
-        .map_or(0.0, |p| p.entries.value);
-    (waiting >= pile_from(evidence) && waiting > entries * 4.0).then(|| Lean {
-        causes: vec![Cause::RulesetDrop],
-        because: format!(
-            "{} sockets wait in SYN_SENT, but the table has {} entries for them: their SYNs never left this host, \
-             or are not tracked",
-            whole(waiting),
-            whole(entries)
-        ),
-        settle: "nft list ruleset | grep -E 'hook output|drop|reject|notrack'".to_string(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 mod cause;
 mod clean;
+mod culprit;
 mod damage;
 mod half_open;
 mod judge;

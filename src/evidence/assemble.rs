@@ -39,6 +39,7 @@ pub fn assemble(readings: Readings) -> Evidence {
         counted.half_open.owners = by_owner(snapshot, &readings.owners);
         if let (Some(tap), Some(unseen)) = (&mut tap, counted.unseen_syn_acks) {
             tap.syn_acks_unseen_by_conntrack = unseen;
+            tap.vanished = counted.vanished;
         }
         if let Some(table) = &mut out.table {
             table.expired = counted.expired;

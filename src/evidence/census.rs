@@ -11,7 +11,8 @@ use super::rows::Rows;
 use super::sampling::Sample;
 use super::schedule::{Sender, may_renew_syn_sent};
 use super::tap::TapLog;
-use super::{Direction, HalfOpen, Pile, StateRow};
+use super::vanished::Entered;
+use super::{Destination, Direction, HalfOpen, MAX_DESTINATIONS, Pile, StateRow, Vanished};
 use crate::model::{
     Estimate, Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple,
 };
@@ -44,6 +45,7 @@ pub struct Census<'a> {
     matched: Vec<(Tuple, bool)>,
     matched_answered: Vec<Tuple>,
     unseen_syn_acks: u64,
+    entered: Entered,
     entries: u64,
 }
 
@@ -75,6 +77,7 @@ impl<'a> Census<'a> {
             matched: Vec::new(),
             matched_answered: Vec::new(),
             unseen_syn_acks: 0,
+            entered: Entered::default(),
             entries: 0,
         }
     }
@@ -92,6 +95,9 @@ impl<'a> Census<'a> {
         self.expected = self.expected.max(now);
         let age = self.age_secs(flow);
         self.rows.add(flow, age);
+        if let Some(tap) = self.tap {
+            self.entered.add(flow, tap);
+        }
         match flow.tcp_state {
             Some(TcpState::SynSent) => self.half_open(flow, now, false),
             Some(TcpState::SynRecv) => self.half_open(flow, now, true),
@@ -247,6 +253,11 @@ impl<'a> Census<'a> {
             syn_sent_sockets: self.sockets.as_ref().map(|s| s.len() as u64),
             // A sample meets only some of the entries: it cannot say that one is missing.
             sockets_without_entry: meanwhile.without_entry.filter(|_| exact),
+            without_entry_to: if exact {
+                meanwhile.without_entry_to
+            } else {
+                Vec::new()
+            },
             syn_recv_sockets: self.requests.as_ref().map(|s| s.len() as u64),
             owners: Vec::new(),
         };
@@ -258,6 +269,7 @@ impl<'a> Census<'a> {
                 .tap
                 .map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
             expired: sample.is_part().then_some(sample.expired),
+            vanished: self.tap.filter(|_| exact).map(|tap| self.entered.vanished(tap)),
         }
     }
 
@@ -296,7 +308,37 @@ impl<'a> Census<'a> {
             new_sockets: still.len() as u64 - waited_on,
             // One that was answered before the pass came by has an entry in a later state.
             without_entry: Some(waited_on.saturating_sub(matched + answered)),
+            without_entry_to: self.without_entry_to(&still),
         }
+    }
+
+    /// Where the sockets want to go that waited all along and have no entry.
+    fn without_entry_to(&self, still: &HashSet<Tuple>) -> Vec<Destination> {
+        let mut known = HashSet::new();
+        known.extend(
+            self.matched
+                .iter()
+                .map(|(tuple, _)| *tuple)
+                .chain(self.matched_answered.iter().copied()),
+        );
+        let mut places = std::collections::BTreeMap::new();
+        for tuple in self.sockets.iter().flatten() {
+            if still.contains(tuple) && !known.contains(tuple) {
+                *places.entry((tuple.dst, tuple.dport)).or_insert(0u64) += 1;
+            }
+        }
+        let mut out: Vec<Destination> = places
+            .into_iter()
+            .map(|((addr, port), sockets)| Destination {
+                addr,
+                port,
+                entries: Estimate::exact(sockets as f64),
+                answered: 0,
+            })
+            .collect();
+        out.sort_by(|a, b| b.entries.value.total_cmp(&a.entries.value));
+        out.truncate(MAX_DESTINATIONS);
+        out
     }
 }
 
@@ -308,6 +350,7 @@ struct Meanwhile {
     new_sockets: u64,
     /// Waited all along, and have no entry.
     without_entry: Option<u64>,
+    without_entry_to: Vec<Destination>,
 }
 
 /// What a pass over the table came to.
@@ -318,6 +361,8 @@ pub struct Counted {
     pub unseen_syn_acks: Option<u64>,
     /// Of the count that a sample is one of.
     pub expired: Option<Estimate>,
+    /// Tapped SYNs that left no trace; `None` without a tap, or where the table was not read whole.
+    pub vanished: Option<Vec<Vanished>>,
 }
 
 fn piles(

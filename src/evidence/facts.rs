@@ -224,6 +224,8 @@ pub struct HalfOpen {
     pub syn_sent_sockets: Option<u64>,
     /// Of those, the ones without an entry: their SYN never got out, or nothing tracks it.
     pub sockets_without_entry: Option<u64>,
+    /// Where most of these want to go, at most [`MAX_DESTINATIONS`].
+    pub without_entry_to: Vec<Destination>,
     /// Local request sockets in SYN_RECV.
     pub syn_recv_sockets: Option<u64>,
     /// Who owns the live SYN_SENT sockets: (process, uid, sockets), most first.
@@ -283,6 +285,21 @@ pub struct TapFacts {
     /// SYN/ACKs for a tuple that the table still has in SYN_SENT.
     pub syn_acks_unseen_by_conntrack: u64,
     pub unreachables: u64,
+    /// Where SYNs went that came in and have neither an entry nor a RST, largest first, at most [`MAX_DESTINATIONS`];
+    /// absent where the table was not read whole.
+    pub vanished: Option<Vec<Vanished>>,
+}
+
+/// SYNs that came in to one place and left no trace in the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vanished {
+    pub addr: IpAddr,
+    pub port: u16,
+    /// Distinct tuples.
+    pub attempts: u64,
+    /// Of these, the ones whose SYN came again.
+    pub repeated: u64,
+    pub sources: u64,
 }
 
 /// A setting that does nothing, or harm.

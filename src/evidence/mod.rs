@@ -18,12 +18,13 @@ mod sampling;
 mod schedule;
 mod tap;
 mod top;
+mod vanished;
 
 pub use assemble::{Readings, assemble};
 pub use census::{Census, Counted};
 pub use facts::{
     Basis, Crowd, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS,
-    Pile, PortUse, StateRow, Table, TapFacts, Told,
+    Pile, PortUse, StateRow, Table, TapFacts, Told, Vanished,
 };
 pub use pasted::{EachFlow, from_paste};
 pub use ports::Ports;

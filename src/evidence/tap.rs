@@ -1,6 +1,6 @@
 //! What a short look at the wire tells: who still sends, and answers that conntrack never saw.
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::TapFacts;
 use crate::model::{Moment, Segment, SegmentKind, Tuple};
@@ -12,6 +12,8 @@ pub struct TapLog {
     pub ended: Option<Moment>,
     syns: HashMap<Tuple, Seen>,
     syn_acks: HashMap<Tuple, Seen>,
+    /// Tuples of RSTs, whoever sent them.
+    resets: HashSet<Tuple>,
 }
 
 #[derive(Clone, Copy)]
@@ -27,6 +29,7 @@ impl Default for TapLog {
             ended: None,
             syns: HashMap::new(),
             syn_acks: HashMap::new(),
+            resets: HashSet::new(),
         }
     }
 }
@@ -34,6 +37,9 @@ impl Default for TapLog {
 impl TapLog {
     /// Memory is bounded by the tap's own limit of segments.
     pub fn add(&mut self, segment: &Segment) {
+        if segment.kind == SegmentKind::Rst {
+            self.resets.insert(segment.tuple);
+        }
         if segment.outgoing {
             return;
         }
@@ -59,6 +65,16 @@ impl TapLog {
     /// SYNs seen with exactly this original tuple.
     pub fn syns_of(&self, orig: &Tuple) -> u32 {
         self.syns.get(orig).map_or(0, |seen| seen.times)
+    }
+
+    /// Tuples of all SYNs, with how often each was seen.
+    pub fn syns(&self) -> impl Iterator<Item = (&Tuple, u32)> {
+        self.syns.iter().map(|(tuple, seen)| (tuple, seen.times))
+    }
+
+    /// Whether a RST answered packets of this tuple.
+    pub fn was_reset(&self, tuple: &Tuple) -> bool {
+        self.resets.contains(&tuple.inverted())
     }
 
     /// SYN/ACKs seen with exactly this reply tuple.

@@ -10,10 +10,11 @@ use crate::heap::{Heap, heap};
 use crate::scene::{INPUTS, Ports, Scene, Wire, state};
 
 /// What each rule cannot do without.
-pub const NEEDS: [(&str, &[&str]); 7] = [
+pub const NEEDS: &[(&str, &[&str])] = &[
     ("syn-sent-hold", &["half_open"]),
     ("syn-recv-hold", &["half_open"]),
     ("table-full", &["table"]),
+    ("ruleset-drop", &["half_open"]),
     ("listener-overflow", &["net"]),
     ("ephemeral-ports-exhausted", &["ports"]),
     ("backend-unresponsive", &["half_open"]),
@@ -140,7 +141,7 @@ proptest! {
     #[test]
     fn nothing_is_clear_that_was_not_seen((evidence, absent) in hosts()) {
         let report = ctlens::diagnose::diagnose(&evidence);
-        for (cause, needs) in NEEDS {
+        for (cause, needs) in NEEDS.iter().copied() {
             if needs.iter().any(|need| absent.iter().any(|a| a == need)) {
                 let unlimited = cause == "table-full" && evidence.table.as_ref().is_some_and(|t| t.max == Some(0));
                 prop_assert!(state(&report, cause) != "clear" || unlimited, "{} without {:?}", cause, absent);

@@ -126,3 +126,21 @@ pub fn socket(text: &str) -> (IpAddr, u16) {
         .unwrap_or_else(|_| panic!("{text} is no address:port"));
     (parsed.ip(), parsed.port())
 }
+
+/// Plain counts by `address:port`, largest first.
+pub fn destinations(counts: &BTreeMap<String, u64>) -> Vec<Destination> {
+    let mut out: Vec<Destination> = counts
+        .iter()
+        .map(|(place, entries)| {
+            let (addr, port) = socket(place);
+            Destination {
+                addr,
+                port,
+                entries: Estimate::exact(*entries as f64),
+                answered: 0,
+            }
+        })
+        .collect();
+    out.sort_by(|a, b| b.entries.value.total_cmp(&a.entries.value));
+    out
+}

@@ -4,6 +4,7 @@ mod advice;
 mod any;
 mod commands;
 mod contradicted;
+mod filter;
 mod fixtures;
 mod heap;
 mod host;

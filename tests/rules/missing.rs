@@ -10,7 +10,7 @@ const BACKEND: &str = "10.9.1.3:80";
 
 #[test]
 fn each_need_is_real() {
-    for (cause, needs) in NEEDS {
+    for (cause, needs) in NEEDS.iter().copied() {
         assert_eq!(state(&Scene::default().report(), cause), "clear", "{cause}");
         for need in needs {
             assert_eq!(

@@ -7,7 +7,8 @@ use ctlens::evidence::{Evidence, HalfOpen, ListenQueue, PortUse, StateRow, Table
 use ctlens::model::{Estimate, Gap, TcpState};
 use serde::Deserialize;
 
-use crate::heap::{Heap, piles, socket};
+use crate::filter::{SceneRule, ruleset};
+use crate::heap::{Heap, destinations, piles, socket};
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -54,6 +55,8 @@ pub struct Scene {
     pub syn_recv: BTreeMap<String, Heap>,
     pub syn_sent_sockets: Option<u64>,
     pub sockets_without_entry: Option<u64>,
+    /// Sockets by `address:port` they want to go to.
+    pub without_entry_to: BTreeMap<String, u64>,
     /// Beside the quiet host's, which are all 0.
     pub conntrack: BTreeMap<String, u64>,
     pub net: BTreeMap<String, i64>,
@@ -61,13 +64,14 @@ pub struct Scene {
     pub listeners: Vec<Queue>,
     pub ports: Vec<Ports>,
     pub tap: Option<Wire>,
+    pub rules: Vec<SceneRule>,
     pub settings: BTreeMap<String, String>,
     /// By TCP state.
     pub timeouts: BTreeMap<String, u32>,
     /// Sources that were refused.
     pub gaps: Vec<String>,
     /// Inputs that were not had at all: `table`, `states`, `half_open`, `conntrack`, `net`, `sockets`, `listeners`,
-    /// `ports`.
+    /// `ports`, `ruleset`.
     pub absent: Vec<String>,
     pub expect: Expect,
 }
@@ -100,6 +104,8 @@ impl Default for Scene {
             syn_recv: BTreeMap::new(),
             syn_sent_sockets: Some(0),
             sockets_without_entry: Some(0),
+            without_entry_to: BTreeMap::new(),
+            rules: Vec::new(),
             conntrack: BTreeMap::new(),
             net: BTreeMap::new(),
             sockets: BTreeMap::new(),
@@ -161,6 +167,7 @@ impl Scene {
                 syn_recv: piles(&self.syn_recv),
                 syn_sent_sockets: self.syn_sent_sockets,
                 sockets_without_entry: self.sockets_without_entry,
+                without_entry_to: destinations(&self.without_entry_to),
                 ..HalfOpen::default()
             }),
             conntrack: given("conntrack").then(|| self.counters()),
@@ -174,6 +181,7 @@ impl Scene {
                 unreachables: wire.unreachables,
                 ..TapFacts::default()
             }),
+            ruleset: given("ruleset").then(|| ruleset(&self.rules)),
             ..Evidence::default()
         };
         out.settings.0 = self.settings.clone();
@@ -240,6 +248,7 @@ impl Scene {
             "TcpExt.ListenDrops",
             "TcpExt.TCPReqQFullDrop",
             "TcpExt.SyncookiesSent",
+            "Tcp.OutRsts",
         ];
         let mut out: BTreeMap<String, i64> = names.map(|name| (name.to_string(), 0)).into();
         out.extend(self.net.clone());
@@ -247,7 +256,7 @@ impl Scene {
     }
 }
 
-pub const INPUTS: [&str; 8] = [
+pub const INPUTS: [&str; 9] = [
     "table",
     "states",
     "half_open",
@@ -256,6 +265,7 @@ pub const INPUTS: [&str; 8] = [
     "sockets",
     "listeners",
     "ports",
+    "ruleset",
 ];
 
 /// The finding of one cause.

@@ -4,6 +4,7 @@ mod backend_unresponsive;
 mod ephemeral_ports_exhausted;
 mod hold;
 mod listener_overflow;
+mod ruleset_drop;
 mod syn_flood;
 mod syn_recv_hold;
 mod syn_sent_hold;
@@ -18,6 +19,7 @@ pub const RULES: &[&Rule] = &[
     &syn_sent_hold::RULE,
     &syn_recv_hold::RULE,
     &table_full::RULE,
+    &ruleset_drop::RULE,
     &listener_overflow::RULE,
     &ephemeral_ports_exhausted::RULE,
     &backend_unresponsive::RULE,

@@ -1,0 +1,54 @@
+//! SYNs that came in and left no trace: the ruleset dropped them before they were confirmed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use foldhash::{HashSet, HashSetExt};
+
+use super::{MAX_DESTINATIONS, TapLog, Vanished};
+use crate::model::{Flow, Tuple};
+
+/// Which of the tapped SYNs have an entry. It grows with the tap, which is bounded.
+pub struct Entered(HashSet<Tuple>);
+
+impl Default for Entered {
+    fn default() -> Entered {
+        Entered(HashSet::new())
+    }
+}
+
+impl Entered {
+    pub fn add(&mut self, flow: &Flow, tap: &TapLog) {
+        if tap.syns_of(&flow.orig) > 0 {
+            self.0.insert(flow.orig);
+        }
+    }
+
+    /// The SYNs without an entry and without a RST, by where they went.
+    pub fn vanished(&self, tap: &TapLog) -> Vec<Vanished> {
+        let mut places: BTreeMap<(IpAddr, u16), (u64, u64, BTreeSet<IpAddr>)> = BTreeMap::new();
+        for (tuple, times) in tap.syns() {
+            if self.0.contains(tuple) || tap.was_reset(tuple) {
+                continue;
+            }
+            let (attempts, repeated, sources) = places.entry((tuple.dst, tuple.dport)).or_default();
+            *attempts += 1;
+            *repeated += u64::from(times > 1);
+            sources.insert(tuple.src);
+        }
+        let mut out: Vec<Vanished> = places
+            .into_iter()
+            .map(|((addr, port), (attempts, repeated, sources))| Vanished {
+                addr,
+                port,
+                attempts,
+                repeated,
+                sources: sources.len() as u64,
+            })
+            .collect();
+        // Stable: ties stay in the order of the addresses.
+        out.sort_by_key(|place| std::cmp::Reverse(place.attempts));
+        out.truncate(MAX_DESTINATIONS);
+        out
+    }
+}
