@@ -107,7 +107,7 @@ fn sockets() {
         inode,
         recv_queue: 0,
         send_queue: Some(0),
-        timer_ms: None,
+        repeats: 0,
     };
     let expected = [
         (
@@ -154,28 +154,28 @@ fn sockets() {
             "diag_syn_sent",
             Socket {
                 send_queue: Some(1),
-                timer_ms: Some(796),
+                repeats: 0,
                 ..plain(SocketState::SynSent, tuple(S, 60880, "10.66.2.99", 81), 348_649)
             },
         ),
         (
             "diag_syn_recv",
             Socket {
-                timer_ms: Some(796),
+                repeats: 0,
                 ..plain(SocketState::SynRecv, tuple(S, 8080, C, 42001), 0)
             },
         ),
         (
             "diag_syn_recv6",
             Socket {
-                timer_ms: Some(800),
+                repeats: 0,
                 ..plain(SocketState::SynRecv, tuple(S6, 8081, C6, 42002), 0)
             },
         ),
         (
             "diag_time_wait",
             Socket {
-                timer_ms: Some(59_796),
+                repeats: 0,
                 ..plain(
                     SocketState::TimeWait,
                     tuple("127.0.0.1", 44930, "127.0.0.1", 8081),

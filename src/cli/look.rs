@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use crate::collect::{self, Needs, Presence, Tracking, Wish};
 use crate::evidence::{Census, Counted, Evidence, Ports, Readings, TapLog, assemble};
 use crate::kernel::Kernel;
-use crate::model::{Gap, Moment, Snapshot, SocketState, TableLook};
+use crate::model::{Gap, Moment, Ruleset, Snapshot, SocketState, TableLook};
 
 /// Sockets whose process is looked for.
 const MAX_OWNED: usize = 512;
@@ -88,7 +88,12 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     // The tap ends with the window: its silence says nothing of entries that began after it.
     let before_tap = ask.window_secs - ask.tap.secs();
     wait(kernel, before_tap, began);
-    let tap = listen(kernel, ask.tap, &presence, &mut gaps, notes);
+    let listening = Listening {
+        tap: ask.tap,
+        presence: &presence,
+        ruleset: rules_before.as_ref(),
+    };
+    let tap = listen(kernel, &listening, &mut gaps, notes);
     wait(kernel, ask.window_secs, began);
     let needs = Needs {
         sockets: true,
@@ -166,16 +171,22 @@ pub fn untracked(kernel: &mut dyn Kernel, presence: &Presence) -> Result<Option<
     }
 }
 
+/// What decides whether to listen on the wire.
+struct Listening<'a> {
+    tap: Tap,
+    presence: &'a Presence,
+    ruleset: Option<&'a Ruleset>,
+}
+
 fn listen(
     kernel: &mut dyn Kernel,
-    tap: Tap,
-    presence: &Presence,
+    listening: &Listening,
     gaps: &mut Vec<Gap>,
     notes: &mut Notes,
 ) -> Option<TapLog> {
-    let secs = match tap {
+    let secs = match listening.tap {
         Tap::Always(secs) => secs,
-        Tap::Where(secs) if collect::worth_tapping(kernel, presence) => secs,
+        Tap::Where(secs) if collect::worth_tapping(kernel, listening.presence, listening.ruleset) => secs,
         Tap::Where(_) => return None,
         Tap::Off => {
             gaps.push(Gap::new(

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::presence::Presence;
 use super::sockets::sockets;
 use crate::kernel::{BpfInstruction, Errno, Kernel, Source};
-use crate::model::{Gap, Moment, Segment, SocketState};
+use crate::model::{Action, Chain, Gap, Hook, Moment, Ruleset, Segment, SocketState};
 use crate::wire::packet;
 
 /// Enough of a packet for IPv6 with extensions, TCP, and an ICMP error's quote.
@@ -27,9 +27,32 @@ pub struct TapLook {
     pub gaps: Vec<Gap>,
 }
 
-/// Whether a tap can tell something: where SYNs come in, on a host that forwards or that listens.
-pub fn worth_tapping(kernel: &mut dyn Kernel, presence: &Presence) -> bool {
-    forwards(kernel) || listens(kernel, presence)
+/// Whether a tap can tell something: where SYNs come in, on a host that forwards or that listens, or where a rule may eat
+/// answers before conntrack sees them.
+pub fn worth_tapping(kernel: &mut dyn Kernel, presence: &Presence, ruleset: Option<&Ruleset>) -> bool {
+    ruleset.is_some_and(eats_early) || forwards(kernel) || listens(kernel, presence)
+}
+
+fn eats_early(ruleset: &Ruleset) -> bool {
+    let early = |chain: &&Chain| {
+        chain
+            .at
+            .is_some_and(|at| at.hook != Hook::Output && at.before_conntrack())
+    };
+    let rules = |chain: &Chain| {
+        ruleset
+            .rules
+            .iter()
+            .filter(|rule| {
+                (&rule.table, rule.family, rule.engine) == (&chain.table, chain.family, chain.engine)
+            })
+            .any(|rule| rule.then == Action::Drop)
+    };
+    ruleset
+        .chains
+        .iter()
+        .filter(early)
+        .any(|chain| chain.drops || rules(chain))
 }
 
 fn forwards(kernel: &mut dyn Kernel) -> bool {

@@ -11,8 +11,8 @@ use super::rows::Rows;
 use super::sampling::Sample;
 use super::schedule::{Sender, may_renew_syn_sent};
 use super::tap::TapLog;
-use super::vanished::Entered;
-use super::{Destination, Direction, HalfOpen, MAX_DESTINATIONS, Pile, StateRow, Vanished};
+use super::vanished::{self, Entered};
+use super::{Destination, Direction, HalfOpen, Pile, StateRow, Vanished};
 use crate::model::{
     Estimate, Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple,
 };
@@ -27,6 +27,8 @@ pub struct Census<'a> {
     locals_whole: bool,
     sockets: Option<HashSet<Tuple>>,
     requests: Option<HashSet<Tuple>>,
+    /// Of `sockets`, the ones that have sent their SYN again.
+    repeating: HashSet<Tuple>,
     tap: Option<&'a TapLog>,
     /// When the first reading of the sockets began; the tap had ended by then.
     began: Moment,
@@ -59,7 +61,11 @@ impl<'a> Census<'a> {
                 set
             })
         };
+        let again = |s: &&Socket| s.state == SocketState::SynSent && s.repeats > 0;
+        let mut repeating = HashSet::new();
+        repeating.extend(before.half_open.iter().flatten().filter(again).map(|s| s.tuple));
         Census {
+            repeating,
             locals: before.addresses.as_ref().map(|all| all.iter().copied().collect()),
             locals_whole: true,
             sockets: of_state(SocketState::SynSent),
@@ -159,8 +165,10 @@ impl<'a> Census<'a> {
             Some(margin_secs) => Fate::JustHeld { margin_secs },
             None => Fate::Held,
         };
+        // A client's repeated SYN and the answer to it set the timeout of SYN_RECV anew (nf_conntrack_tcp_packet).
+        let again = answered && (self.repeating.contains(&flow.orig) || self.seen_again(flow));
         let marks = Marks {
-            under_way: at_least.is_some_and(|age| age <= HANDSHAKE_SECS),
+            under_way: at_least.is_some_and(|age| age <= HANDSHAKE_SECS) && !again,
             to_self: direction == Direction::Out && self.is_local(&flow.reply.src),
         };
         let fate = match (direction, answered) {
@@ -181,6 +189,12 @@ impl<'a> Census<'a> {
         if !answered && self.tap.is_some_and(|tap| tap.syn_acks_of(&flow.reply) > 0) {
             self.unseen_syn_acks += 1;
         }
+    }
+
+    /// Whether the wire showed a packet of the handshake twice.
+    fn seen_again(&self, flow: &Flow) -> bool {
+        self.tap
+            .is_some_and(|tap| tap.syns_of(&flow.orig) > 1 || tap.syn_acks_of(&flow.reply) > 1)
     }
 
     /// `gone`: what it is where no socket answers for it.
@@ -302,43 +316,20 @@ impl<'a> Census<'a> {
         let matched = count(&mut self.matched.iter().map(|(tuple, _)| tuple));
         let gone = self.matched.iter().filter(|(tuple, _)| !still.contains(tuple));
         let answered = count(&mut self.matched_answered.iter());
+        let mut known = HashSet::new();
+        known.extend(self.matched.iter().map(|(tuple, _)| *tuple));
+        known.extend(self.matched_answered.iter().copied());
+        let lost = before
+            .iter()
+            .filter(|t| still.contains(*t) && !known.contains(*t));
         Meanwhile {
             gave_up: self.matched.len() as u64 - matched,
             gave_up_settled: gone.filter(|(_, under_way)| !under_way).count() as u64,
             new_sockets: still.len() as u64 - waited_on,
             // One that was answered before the pass came by has an entry in a later state.
             without_entry: Some(waited_on.saturating_sub(matched + answered)),
-            without_entry_to: self.without_entry_to(&still),
+            without_entry_to: vanished::wanted(lost),
         }
-    }
-
-    /// Where the sockets want to go that waited all along and have no entry.
-    fn without_entry_to(&self, still: &HashSet<Tuple>) -> Vec<Destination> {
-        let mut known = HashSet::new();
-        known.extend(
-            self.matched
-                .iter()
-                .map(|(tuple, _)| *tuple)
-                .chain(self.matched_answered.iter().copied()),
-        );
-        let mut places = std::collections::BTreeMap::new();
-        for tuple in self.sockets.iter().flatten() {
-            if still.contains(tuple) && !known.contains(tuple) {
-                *places.entry((tuple.dst, tuple.dport)).or_insert(0u64) += 1;
-            }
-        }
-        let mut out: Vec<Destination> = places
-            .into_iter()
-            .map(|((addr, port), sockets)| Destination {
-                addr,
-                port,
-                entries: Estimate::exact(sockets as f64),
-                answered: 0,
-            })
-            .collect();
-        out.sort_by(|a, b| b.entries.value.total_cmp(&a.entries.value));
-        out.truncate(MAX_DESTINATIONS);
-        out
     }
 }
 

@@ -149,7 +149,7 @@ mod tests {
             inode: 0,
             recv_queue: 0,
             send_queue: Some(0),
-            timer_ms: None,
+            repeats: 0,
         }
     }
 

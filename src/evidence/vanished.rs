@@ -5,8 +5,28 @@ use std::net::IpAddr;
 
 use foldhash::{HashSet, HashSetExt};
 
-use super::{MAX_DESTINATIONS, TapLog, Vanished};
-use crate::model::{Flow, Tuple};
+use super::{Destination, MAX_DESTINATIONS, TapLog, Vanished};
+use crate::model::{Estimate, Flow, Tuple};
+
+/// Where sockets without an entry want to go, most of them first.
+pub fn wanted<'a>(sockets: impl Iterator<Item = &'a Tuple>) -> Vec<Destination> {
+    let mut places: BTreeMap<(IpAddr, u16), u64> = BTreeMap::new();
+    for tuple in sockets {
+        *places.entry((tuple.dst, tuple.dport)).or_default() += 1;
+    }
+    let mut out: Vec<Destination> = places
+        .into_iter()
+        .map(|((addr, port), sockets)| Destination {
+            addr,
+            port,
+            entries: Estimate::exact(sockets as f64),
+            answered: 0,
+        })
+        .collect();
+    out.sort_by(|a, b| b.entries.value.total_cmp(&a.entries.value));
+    out.truncate(MAX_DESTINATIONS);
+    out
+}
 
 /// Which of the tapped SYNs have an entry. It grows with the tap, which is bounded.
 pub struct Entered(HashSet<Tuple>);

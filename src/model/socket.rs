@@ -72,8 +72,8 @@ pub struct Socket {
     pub recv_queue: u32,
     /// LISTEN: the backlog in force, which only inet_diag tells; else bytes not acknowledged.
     pub send_queue: Option<u32>,
-    /// Milliseconds until the pending timer fires, where one runs.
-    pub timer_ms: Option<u32>,
+    /// Unanswered repeats of what it sent last: of its SYN, in SYN_SENT.
+    pub repeats: u8,
 }
 
 /// The process that holds a socket's file.

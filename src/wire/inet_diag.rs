@@ -40,7 +40,6 @@ pub fn decode_socket(payload: &[u8]) -> Result<Socket, Malformed> {
     let family = payload[0];
     let number = |at| ne32(payload, at).ok_or(Malformed("inet_diag_msg is cut"));
     let port = |at| be16(payload, at).ok_or(Malformed("inet_diag_msg is cut"));
-    let timer_runs = payload[2] != 0;
     Ok(Socket {
         state,
         tuple: Tuple {
@@ -49,7 +48,7 @@ pub fn decode_socket(payload: &[u8]) -> Result<Socket, Malformed> {
             sport: port(4)?,
             dport: port(6)?,
         },
-        timer_ms: if timer_runs { Some(number(52)?) } else { None },
+        repeats: payload[3],
         recv_queue: number(56)?,
         send_queue: Some(number(60)?),
         uid: number(64)?,

@@ -23,9 +23,6 @@ pub fn socket_line(line: &str) -> Result<Option<Socket>, Malformed> {
     let (send, recv) = words[4]
         .split_once(':')
         .ok_or(Malformed("a socket's queues are cut"))?;
-    let timer = words[5]
-        .split_once(':')
-        .ok_or(Malformed("a socket's timer is cut"))?;
     let state = state.ok_or(Malformed("an unknown socket state"))?;
     let send = hex(send)?;
     Ok(Some(Socket {
@@ -41,12 +38,7 @@ pub fn socket_line(line: &str) -> Result<Option<Socket>, Malformed> {
         recv_queue: hex(recv)?,
         // get_tcp4_sock() prints 0 for a listener, whatever its backlog.
         send_queue: (state != SocketState::Listen).then_some(send),
-        // Clock ticks of 10 ms (USER_HZ).
-        timer_ms: if timer.0 == "00" {
-            None
-        } else {
-            hex(timer.1).ok().map(|t| t.saturating_mul(10))
-        },
+        repeats: hex(words[6])?.min(u8::MAX.into()) as u8,
     }))
 }
 

@@ -1,24 +1,55 @@
-//! Spoofed SYNs, byte by byte.
+//! Packets made by hand, byte by byte.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const TCP_BYTES: u16 = 20;
 const TCP: u8 = 6;
 
+/// A TCP segment to be sent by hand.
+#[derive(Clone, Debug)]
+pub struct Forged {
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    pub seq: u32,
+    pub ack: u32,
+    pub flags: u8,
+    /// A multiple of four bytes.
+    pub options: Vec<u8>,
+}
+
+pub const SYN: u8 = 0x02;
+pub const RST: u8 = 0x04;
+pub const ACK: u8 = 0x10;
+
 /// A whole IP packet with a SYN from the `number`th address of the blocks that nobody has.
 pub fn spoofed_syn(to: SocketAddr, number: u32) -> Vec<u8> {
-    let mut tcp = Vec::with_capacity(TCP_BYTES.into());
-    tcp.extend((1024 + (number % 60_000) as u16).to_be_bytes());
-    tcp.extend(to.port().to_be_bytes());
-    tcp.extend(number.wrapping_mul(2_654_435_761).to_be_bytes()); // any sequence number
-    tcp.extend([0; 4]);
-    tcp.extend([0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]); // five words, SYN, window, checksum, urgent
-    match (stranger(to.ip(), number), to.ip()) {
+    forged(&Forged {
+        from: SocketAddr::new(stranger(to.ip(), number), 1024 + (number % 60_000) as u16),
+        to,
+        seq: number.wrapping_mul(2_654_435_761), // any sequence number
+        ack: 0,
+        flags: SYN,
+        options: Vec::new(),
+    })
+}
+
+/// A whole IP packet.
+pub fn forged(segment: &Forged) -> Vec<u8> {
+    let length = TCP_BYTES + segment.options.len() as u16;
+    let mut tcp = Vec::with_capacity(length.into());
+    tcp.extend(segment.from.port().to_be_bytes());
+    tcp.extend(segment.to.port().to_be_bytes());
+    tcp.extend(segment.seq.to_be_bytes());
+    tcp.extend(segment.ack.to_be_bytes());
+    // length in words, flags, window, checksum, urgent
+    tcp.extend([(length as u8 / 4) << 4, segment.flags, 0xff, 0xff, 0, 0, 0, 0]);
+    tcp.extend(&segment.options);
+    match (segment.from.ip(), segment.to.ip()) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let mut pseudo: Vec<u8> = [src.octets(), dst.octets()].concat();
-            pseudo.extend([0, TCP, 0, TCP_BYTES as u8]);
+            pseudo.extend([0, TCP, 0, length as u8]);
             seal(&mut tcp, &pseudo);
-            let mut out = vec![0x45, 0, 0, 20 + TCP_BYTES as u8, 0, 0, 0x40, 0, 64, TCP, 0, 0];
+            let mut out = vec![0x45, 0, 0, 20 + length as u8, 0, 0, 0x40, 0, 64, TCP, 0, 0];
             out.extend(src.octets());
             out.extend(dst.octets());
             let sum = checksum(&out);
@@ -28,15 +59,15 @@ pub fn spoofed_syn(to: SocketAddr, number: u32) -> Vec<u8> {
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
             let mut pseudo: Vec<u8> = [src.octets(), dst.octets()].concat();
-            pseudo.extend([0, 0, 0, TCP_BYTES as u8, 0, 0, 0, TCP]);
+            pseudo.extend([0, 0, 0, length as u8, 0, 0, 0, TCP]);
             seal(&mut tcp, &pseudo);
-            let mut out = vec![0x60, 0, 0, 0, 0, TCP_BYTES as u8, TCP, 64];
+            let mut out = vec![0x60, 0, 0, 0, 0, length as u8, TCP, 64];
             out.extend(src.octets());
             out.extend(dst.octets());
             out.extend(tcp);
             out
         }
-        _ => unreachable!("a stranger has the family of whom he talks to"),
+        _ => unreachable!("both ends have one family"),
     }
 }
 

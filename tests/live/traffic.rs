@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::delay::Way;
 use crate::inside::inside;
 use crate::lab::Host;
 use crate::pace::tick;
-use crate::packet::{spoofed_syn, stranger};
+use crate::packet::{Forged, forged, spoofed_syn, stranger};
 use crate::socket::{connect, raw_socket, send, set_backlog, somebody_calls};
 
 /// No traffic outlives this, whatever becomes of the test.
@@ -238,6 +238,42 @@ pub fn flood(host: &Host, to: SocketAddr, per_second: u32) -> Traffic {
                 let number = run.done.load(Ordering::Relaxed) as u32;
                 let packet = spoofed_syn(to, number);
                 send(&socket, to, &packet).unwrap_or_else(|error| panic!("sending a SYN to {to}: {error}"));
+                run.count();
+            }
+            tick();
+        }
+    })
+}
+
+/// Tries one port of `to` after the other, each for a moment.
+pub fn scan(host: &Host, to: IpAddr, per_second: u32) -> Traffic {
+    start(host, move |run| {
+        let mut open: VecDeque<OwnedFd> = VecDeque::new();
+        while run.goes_on() {
+            for _ in 0..run.due(per_second) {
+                let port = 10_000 + (run.done.load(Ordering::Relaxed) % 50_000) as u16;
+                let at = SocketAddr::new(to, port);
+                open.push_back(connect(None, at).unwrap_or_else(|e| panic!("connecting to {at}: {e}")));
+                run.count();
+            }
+            while open.len() > per_second as usize / 4 {
+                open.pop_front();
+            }
+            tick();
+        }
+    })
+}
+
+/// Packets made by hand: what `make` gives for each number.
+pub fn forge(host: &Host, per_second: u32, make: impl Fn(u32) -> Forged + Send + 'static) -> Traffic {
+    start(host, move |run| {
+        let to = make(0).to;
+        let socket = raw_socket(to).unwrap_or_else(|error| panic!("a raw socket: {error}"));
+        while run.goes_on() {
+            for _ in 0..run.due(per_second) {
+                let segment = make(run.done.load(Ordering::Relaxed) as u32);
+                send(&socket, segment.to, &forged(&segment))
+                    .unwrap_or_else(|error| panic!("sending to {}: {error}", segment.to));
                 run.count();
             }
             tick();

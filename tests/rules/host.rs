@@ -178,7 +178,7 @@ pub fn socket(state: SocketState, tuple: Tuple) -> Socket {
         inode: 0,
         recv_queue: 0,
         send_queue: Some(0),
-        timer_ms: None,
+        repeats: 0,
     }
 }
 

@@ -237,7 +237,7 @@ impl Reader {
             recv_queue: figure(columns.recv)?,
             // netstat has it of /proc/net/tcp, which gives a listener's as 0.
             send_queue: Some(figure(columns.send)?).filter(|_| !netstat || state != SocketState::Listen),
-            timer_ms: None,
+            repeats: 0,
         };
         let width = local.len().max(peer.len());
         self.wide |= netstat && width > NETSTAT_COLUMNS;

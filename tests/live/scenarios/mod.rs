@@ -13,6 +13,7 @@ pub mod healthy;
 pub mod hold;
 pub mod overflow;
 pub mod ports;
+pub mod ruleset;
 pub mod unresponsive;
 
 /// What a proxy that is in a hurry waits for a connection.
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(overflow::trials());
     out.extend(flood::trials());
     out.extend(ports::trials());
+    out.extend(ruleset::trials());
     out.extend(healthy::trials());
     // Last: they have the machine to themselves.
     out.extend(full::trials());
