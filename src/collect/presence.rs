@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::ask::{Refusal, ask};
 use super::plan::{Closed, Doors};
 use crate::kernel::{Channel, Errno, Kernel};
+use crate::model::version;
 use crate::wire::netlink::Message;
 use crate::wire::{Malformed, nf_tables};
 
@@ -110,12 +111,6 @@ fn effective(status: &str) -> Option<u64> {
 fn is_root(status: &str) -> bool {
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     ids.is_some_and(|ids| ids.split_whitespace().nth(3) == Some("0"))
-}
-
-/// `6.1.0-28-amd64`
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 fn modules(kernel: &mut dyn Kernel, release: Option<&str>) -> Modules {

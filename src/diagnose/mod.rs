@@ -7,6 +7,7 @@ mod damage;
 mod half_open;
 mod judge;
 mod lean;
+mod losses;
 mod report;
 mod rule;
 mod rules;

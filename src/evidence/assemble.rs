@@ -45,6 +45,8 @@ pub fn assemble(readings: Readings) -> Evidence {
             table.expired = counted.expired;
         }
         out.states = Some(counted.states);
+        out.nat = Some(counted.nat);
+        out.stale_nat = counted.stale_nat;
         out.half_open = Some(counted.half_open);
     }
     out.tap = tap;

@@ -6,13 +6,15 @@ use foldhash::{HashSet, HashSetExt};
 
 use super::answered::Answered;
 use super::fate::Fate;
+use super::nat::NatTally;
 use super::pile::{Marks, PileTally};
 use super::rows::Rows;
 use super::sampling::Sample;
-use super::schedule::{Sender, may_renew_syn_sent};
+use super::schedule::{Sender, age_by_timestamp, may_renew_syn_sent};
+use super::stale::StaleTally;
 use super::tap::TapLog;
 use super::vanished::{self, Entered};
-use super::{Destination, Direction, HalfOpen, Pile, StateRow, Vanished};
+use super::{Destination, Direction, HalfOpen, NatUse, Pile, RulesetFacts, StaleNat, StateRow, Vanished};
 use crate::model::{
     Estimate, Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple,
 };
@@ -48,6 +50,9 @@ pub struct Census<'a> {
     matched_answered: Vec<Tuple>,
     unseen_syn_acks: u64,
     entered: Entered,
+    nat: NatTally,
+    stale: StaleTally,
+    rules: Option<RulesetFacts>,
     entries: u64,
 }
 
@@ -62,6 +67,10 @@ impl<'a> Census<'a> {
             })
         };
         let again = |s: &&Socket| s.state == SocketState::SynSent && s.repeats > 0;
+        let rules = before
+            .ruleset
+            .clone()
+            .map(|ruleset| RulesetFacts::between(None, ruleset));
         let mut repeating = HashSet::new();
         repeating.extend(before.half_open.iter().flatten().filter(again).map(|s| s.tuple));
         Census {
@@ -84,6 +93,9 @@ impl<'a> Census<'a> {
             matched_answered: Vec::new(),
             unseen_syn_acks: 0,
             entered: Entered::default(),
+            nat: NatTally::default(),
+            stale: StaleTally::new(rules.as_ref()),
+            rules,
             entries: 0,
         }
     }
@@ -104,6 +116,8 @@ impl<'a> Census<'a> {
         if let Some(tap) = self.tap {
             self.entered.add(flow, tap);
         }
+        self.nat.add(flow, age);
+        self.stale.add(flow, self.since_set_secs(flow));
         match flow.tcp_state {
             Some(TcpState::SynSent) => self.half_open(flow, now, false),
             Some(TcpState::SynRecv) => self.half_open(flow, now, true),
@@ -283,6 +297,8 @@ impl<'a> Census<'a> {
                 .tap
                 .map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
             expired: sample.is_part().then_some(sample.expired),
+            nat: self.nat.finish(sample, self.rules.as_ref()),
+            stale_nat: self.rules.is_some().then(|| self.stale.finish()),
             vanished: self.tap.filter(|_| exact).map(|tap| self.entered.vanished(tap)),
         }
     }
@@ -352,6 +368,9 @@ pub struct Counted {
     pub unseen_syn_acks: Option<u64>,
     /// Of the count that a sample is one of.
     pub expired: Option<Estimate>,
+    pub nat: Vec<NatUse>,
+    /// `None` where the rules were not read.
+    pub stale_nat: Option<Option<StaleNat>>,
     /// Tapped SYNs that left no trace; `None` without a tap, or where the table was not read whole.
     pub vanished: Option<Vec<Vanished>>,
 }
@@ -375,11 +394,4 @@ fn piles(
         })
         .filter(|(_, pile)| pile.entries.high > 0.0 && pile.entries.value > 0.0)
         .collect()
-}
-
-/// With nf_conntrack_timestamp=1 the entry says when it began, whatever policy it got; in seconds begun, as ages by
-/// timeout are.
-fn age_by_timestamp(flow: &Flow, now: Moment) -> Option<u32> {
-    let ns = now.real_ns.checked_sub(flow.start_ns?)?;
-    u32::try_from(ns / 1_000_000_000 + 1).ok()
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::RulesetFacts;
+use super::{NatUse, RulesetFacts, StaleNat};
 use crate::model::{Estimate, Gap, Host, Moment, Process, Settings, TcpState, Timeouts};
 
 /// All that a rule may look at.
@@ -29,6 +29,10 @@ pub struct Evidence {
     pub listeners: Option<Vec<ListenQueue>>,
     pub ports: Option<Vec<PortUse>>,
     pub tap: Option<TapFacts>,
+    /// Ports in use by source NAT, fullest destination first; absent where the table was not read.
+    pub nat: Option<Vec<NatUse>>,
+    /// Unreplied entries that today's rules would map elsewhere; absent where table or rules were not read.
+    pub stale_nat: Option<Option<StaleNat>>,
     /// The packet filter's rules; absent where they were not read.
     pub ruleset: Option<RulesetFacts>,
     pub settings: Settings,

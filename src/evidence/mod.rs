@@ -8,6 +8,7 @@ mod dead_settings;
 mod facts;
 mod fate;
 mod few;
+mod nat;
 mod pasted;
 mod pile;
 mod ports;
@@ -16,6 +17,7 @@ mod rows;
 mod ruleset;
 mod sampling;
 mod schedule;
+mod stale;
 mod tap;
 mod top;
 mod vanished;
@@ -26,10 +28,12 @@ pub use facts::{
     Basis, Crowd, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS,
     Pile, PortUse, StateRow, Table, TapFacts, Told, Vanished,
 };
+pub use nat::NatUse;
 pub use pasted::{EachFlow, from_paste};
 pub use ports::Ports;
 pub use ruleset::{Meets, Packets, RulesetFacts, inward, meets, outward, through, within};
 pub use sampling::Sample;
 pub use schedule::longest_gap_secs;
+pub use stale::StaleNat;
 pub use tap::TapLog;
 pub use top::{Key, Top, TopTable, Value};

@@ -24,5 +24,5 @@ pub use ruleset::{
 };
 pub use segment::{Segment, SegmentKind, TcpFlags};
 pub use settings::{Settings, current_name};
-pub use snapshot::{Gap, Host, Snapshot, TableLook, TableSource};
+pub use snapshot::{Gap, Host, Snapshot, TableLook, TableSource, version};
 pub use socket::{Process, Socket, SocketState};

@@ -32,6 +32,19 @@ pub struct Host {
     pub netns: Option<String>,
 }
 
+impl Host {
+    /// Major and minor number of the kernel's release.
+    pub fn version(&self) -> Option<(u32, u32)> {
+        self.kernel.as_deref().and_then(version)
+    }
+}
+
+/// `6.1.0-28-amd64`: 6 and 1.
+pub fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
 /// Where entries were read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableSource {

@@ -1,10 +1,13 @@
 //! Evidence made by hand, from a few figures: in code, or as the JSON of a fixture.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use ctlens::diagnose::{FindingDoc, Report, diagnose};
-use ctlens::evidence::{Evidence, HalfOpen, ListenQueue, PortUse, StateRow, Table, TapFacts};
-use ctlens::model::{Estimate, Gap, TcpState};
+use ctlens::evidence::{
+    Evidence, HalfOpen, ListenQueue, NatUse, PortUse, StaleNat, StateRow, Table, TapFacts,
+};
+use ctlens::model::{Estimate, Flow, Gap, TcpState, Tuple};
 use serde::Deserialize;
 
 use crate::filter::{SceneRule, ruleset};
@@ -37,6 +40,28 @@ pub struct Wire {
     pub unreachables: u64,
 }
 
+/// Ports that source NAT has in use.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Translated {
+    pub from: String,
+    pub to: String,
+    pub by_state: BTreeMap<String, u64>,
+    pub range: Option<u64>,
+    pub new_per_s: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Stale {
+    pub entries: u64,
+    pub renewed: u64,
+    pub from: String,
+    pub to: String,
+    pub goes_to: String,
+    pub should: String,
+}
+
 /// A host. [`Scene::default`] is a quiet one that was looked at in full.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -65,13 +90,16 @@ pub struct Scene {
     pub ports: Vec<Ports>,
     pub tap: Option<Wire>,
     pub rules: Vec<SceneRule>,
+    pub nat: Vec<Translated>,
+    pub stale: Option<Stale>,
+    pub kernel: Option<String>,
     pub settings: BTreeMap<String, String>,
     /// By TCP state.
     pub timeouts: BTreeMap<String, u32>,
     /// Sources that were refused.
     pub gaps: Vec<String>,
     /// Inputs that were not had at all: `table`, `states`, `half_open`, `conntrack`, `net`, `sockets`, `listeners`,
-    /// `ports`, `ruleset`.
+    /// `ports`, `ruleset`, `nat`, `stale_nat`.
     pub absent: Vec<String>,
     pub expect: Expect,
 }
@@ -106,6 +134,9 @@ impl Default for Scene {
             sockets_without_entry: Some(0),
             without_entry_to: BTreeMap::new(),
             rules: Vec::new(),
+            nat: Vec::new(),
+            stale: None,
+            kernel: Some("6.18.0".into()),
             conntrack: BTreeMap::new(),
             net: BTreeMap::new(),
             sockets: BTreeMap::new(),
@@ -181,9 +212,12 @@ impl Scene {
                 unreachables: wire.unreachables,
                 ..TapFacts::default()
             }),
+            nat: given("nat").then(|| self.nat.iter().map(nat_use).collect()),
+            stale_nat: given("stale_nat").then(|| self.stale.as_ref().map(stale)),
             ruleset: given("ruleset").then(|| ruleset(&self.rules)),
             ..Evidence::default()
         };
+        out.host.kernel = self.kernel.clone();
         out.settings.0 = self.settings.clone();
         for (state, secs) in &self.timeouts {
             let state =
@@ -233,7 +267,16 @@ impl Scene {
     }
 
     fn counters(&self) -> BTreeMap<&'static str, u64> {
-        let names = ["found", "invalid", "insert_failed", "drop", "early_drop"];
+        let names = [
+            "found",
+            "invalid",
+            "insert_failed",
+            "drop",
+            "early_drop",
+            "search_restart",
+            "clash_resolve",
+            "chaintoolong",
+        ];
         for name in self.conntrack.keys() {
             assert!(names.contains(&name.as_str()), "no counter is called {name}");
         }
@@ -256,7 +299,7 @@ impl Scene {
     }
 }
 
-pub const INPUTS: [&str; 9] = [
+pub const INPUTS: [&str; 11] = [
     "table",
     "states",
     "half_open",
@@ -266,6 +309,8 @@ pub const INPUTS: [&str; 9] = [
     "listeners",
     "ports",
     "ruleset",
+    "nat",
+    "stale_nat",
 ];
 
 /// The finding of one cause.
@@ -295,6 +340,56 @@ pub fn short(report: &Report) -> String {
         verdict.bottleneck.name(),
         verdict.cause.name()
     )
+}
+
+fn nat_use(given: &Translated) -> NatUse {
+    let (dst, dport) = socket(&given.to);
+    let name = |state: &str| TcpState::from_name(state).map_or("no TCP state", TcpState::name);
+    let closing = ["TIME_WAIT", "CLOSE"]
+        .iter()
+        .filter_map(|state| given.by_state.get(*state))
+        .sum::<u64>();
+    NatUse {
+        proto: 6,
+        snat: given.from.parse().expect("an address"),
+        dst,
+        dport,
+        used: Estimate::exact(given.by_state.values().sum::<u64>() as f64),
+        closing: Estimate::exact(closing as f64),
+        by_state: given
+            .by_state
+            .iter()
+            .map(|(state, n)| (name(state), *n))
+            .collect(),
+        range: given.range,
+        new_per_s: given.new_per_s.map(Estimate::exact),
+    }
+}
+
+fn stale(given: &Stale) -> StaleNat {
+    let at = |text: &str| text.parse::<SocketAddr>().expect("address:port");
+    let (from, to, goes_to) = (at(&given.from), at(&given.to), at(&given.goes_to));
+    let orig = Tuple {
+        src: from.ip(),
+        dst: to.ip(),
+        sport: from.port(),
+        dport: to.port(),
+    };
+    let mut reply = orig.inverted();
+    (reply.src, reply.sport) = (goes_to.ip(), goes_to.port());
+    StaleNat {
+        entries: given.entries,
+        renewed: given.renewed,
+        example: Flow {
+            orig,
+            reply,
+            proto: 17,
+            ..Flow::default()
+        },
+        goes_to,
+        should_go_to: at(&given.should),
+        rule: "udp dport 514 dnat".into(),
+    }
 }
 
 fn queue(queue: &Queue) -> ListenQueue {

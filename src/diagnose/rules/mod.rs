@@ -3,8 +3,11 @@
 mod backend_unresponsive;
 mod ephemeral_ports_exhausted;
 mod hold;
+mod insert_clash;
 mod listener_overflow;
+mod nat_ports_exhausted;
 mod ruleset_drop;
+mod stale_nat_entry;
 mod syn_flood;
 mod syn_recv_hold;
 mod syn_sent_hold;
@@ -19,7 +22,10 @@ pub const RULES: &[&Rule] = &[
     &syn_sent_hold::RULE,
     &syn_recv_hold::RULE,
     &table_full::RULE,
+    &nat_ports_exhausted::RULE,
+    &insert_clash::RULE,
     &ruleset_drop::RULE,
+    &stale_nat_entry::RULE,
     &listener_overflow::RULE,
     &ephemeral_ports_exhausted::RULE,
     &backend_unresponsive::RULE,

@@ -11,6 +11,7 @@ pub mod flood;
 pub mod full;
 pub mod healthy;
 pub mod hold;
+pub mod nat;
 pub mod overflow;
 pub mod ports;
 pub mod ruleset;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(flood::trials());
     out.extend(ports::trials());
     out.extend(ruleset::trials());
+    out.extend(nat::trials());
     out.extend(healthy::trials());
     // Last: they have the machine to themselves.
     out.extend(full::trials());

@@ -1,0 +1,138 @@
+//! Two packets of one new flow race to insert its entry, and one of them is dropped.
+
+use super::nat_ports_exhausted;
+use crate::diagnose::cause::Cause;
+use crate::diagnose::losses::{Losses, losses};
+use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, fact, fix, remark, whole};
+use crate::evidence::Evidence;
+use crate::model::Action;
+
+pub const RULE: Rule = Rule {
+    cause: Cause::InsertClash,
+    explain: "\
+What: packets that begin a flow race each other, or pick the same translated port at the same moment; only one entry can
+be inserted, and conntrack drops the other packet.
+Why it matters: clients see delays of exactly 1, 3 or 5 s now and then: a resolver that sends A and AAAA questions from one
+UDP port, or parallel connections through masquerading.
+Example:
+  $ conntrack -S
+shows insert_failed rising with the delays, on a table that is nearly empty.
+How it is told apart: insert_failed rises while the table has room (table-full), no port range is full
+(nat-ports-exhausted) and no chain is too long (hash-undersized). clash_resolve counts the races that ended well. A delay
+on every single connection is no race.
+What to do: masquerade with fully-random, let the resolver use one question at a time, or take DNS out of tracking.
+  $ nft add rule ip nat post oifname eth0 masquerade fully-random",
+    refutes: "insert_failed flat, a full port range, or a full table",
+    check,
+};
+
+fn check(evidence: &Evidence) -> Verdict {
+    let Some(lost) = losses(evidence) else {
+        return Verdict::unknown("insert_failed was not watched over a window");
+    };
+    if !lost.failed_in_room() {
+        let text = match lost.failed {
+            0 => "insert_failed did not rise".to_string(),
+            failed => format!("insert_failed rose by {failed}, which room, chains or chance explain"),
+        };
+        return Verdict::clear(text);
+    }
+    let text = format!(
+        "insert_failed rose by {} in {:.1} s, while the table has room",
+        whole(lost.failed as f64),
+        evidence.window_secs
+    );
+    match nat_ports_exhausted::pressed(evidence) {
+        None => Verdict::leaning_to(
+            vec![Cause::NatPortsExhausted, Cause::InsertClash],
+            format!("{text}, and how many translated ports are in use was not seen"),
+            "ctlens list --top dst:dport --limit 20   # SNAT has one port range per destination",
+        ),
+        Some(true) => Verdict::clear(format!("{text}: a port range that is nearly full explains it")),
+        Some(false) => Verdict::Found(Box::new(finding(evidence, &lost, text))),
+    }
+}
+
+fn finding(evidence: &Evidence, lost: &Losses, text: String) -> Finding {
+    let mut items: Vec<Weighed> = vec![
+        fact("insert-failed-rises", 1.5, text, lost.failed as f64, "packets"),
+        remark(
+            "no-port-pressure",
+            0.7,
+            "no range of translated ports is nearly full",
+        ),
+    ];
+    if lost.resolved > 0 {
+        let text = format!(
+            "{} other races ended well (clash_resolve)",
+            whole(lost.resolved as f64)
+        );
+        items.push(fact(
+            "clashes-resolved",
+            0.7,
+            text,
+            lost.resolved as f64,
+            "packets",
+        ));
+    }
+    if let Some(rows) = &evidence.states {
+        let udp = rows
+            .iter()
+            .find(|row| row.proto == "udp" && row.entries.value >= 1.0);
+        if let Some(row) = udp {
+            let text = format!(
+                "{} UDP entries: such flows begin with several packets at once",
+                whole(row.entries.value)
+            );
+            items.push(fact("udp-entries", 0.3, text, row.entries.value, "entries"));
+        }
+    }
+    let random = evidence.ruleset.as_ref().and_then(|facts| {
+        let mut rules = facts.source_nat();
+        rules
+            .find(|(_, mapping)| !mapping.fully_random)
+            .map(|(rule, _)| rule)
+    });
+    let mut fixes = Vec::new();
+    if let Some(rule) = random {
+        let text = format!(
+            "`{}` picks ports in order: parallel packets pick the same",
+            rule.text
+        );
+        items.push(remark("not-fully-random", 0.3, text));
+        let verb = match rule.then {
+            Action::Masquerade(_) => "masquerade",
+            _ => "snat",
+        };
+        fixes.push(fix(
+            format!("Add `fully-random` to the {verb} rule"),
+            Some(format!(
+                "nft -a list chain {} {} {}",
+                rule.family.name(),
+                rule.table,
+                rule.chain
+            )),
+            "parallel connections seldom pick the same port then",
+        ));
+    }
+    fixes.push(fix(
+        "See which flows race: those that begin with two packets at once",
+        Some("conntrack -E -e NEW -p udp -o timestamp | head -n 50".to_string()),
+        "one source port, one resolver: A and AAAA together",
+    ));
+    Finding {
+        headline: format!(
+            "Conntrack dropped {} packets in {:.1} s that raced to insert the same flow.",
+            whole(lost.failed as f64),
+            evidence.window_secs
+        ),
+        place: Vec::new(),
+        entries: None,
+        evidence: items,
+        fixes,
+        looked: Looked::For(format!(
+            "the table has room, chaintoolong rose by {}, and no port range is full",
+            lost.too_long
+        )),
+    }
+}
