@@ -80,7 +80,11 @@ fn full_of_time_wait(family: Family, per_second: u32) {
     let listener = closing_server(&routed.server, routed.service);
     let clients = Clients::new(routed.service, per_second, HURRIED).start(&routed.client);
     let stage = routed.watch_firewall(vec![clients, listener]);
-    stage.until_entries("TIME_WAIT", RANGE as usize * 95 / 100);
+    stage
+        .watched
+        .until("as many entries as ports", Duration::from_secs(20), |host| {
+            host.count() >= u64::from(RANGE) * 95 / 100
+        });
     let verdict = diagnose(&stage.watched);
     verdict.blames("none", "none").without_trigger();
 }
