@@ -9,6 +9,7 @@ mod lean;
 mod report;
 mod rule;
 mod rules;
+mod share;
 mod trigger;
 
 pub use cause::{Cause, Side};

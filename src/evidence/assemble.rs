@@ -31,6 +31,7 @@ pub fn assemble(readings: Readings) -> Evidence {
         settings: snapshot.settings.clone(),
         timeouts: snapshot.timeouts,
         ports: readings.ports,
+        host_entries: snapshot.limits.host_entries,
         ..Evidence::default()
     };
     if let Some(mut counted) = readings.counted {
@@ -43,6 +44,7 @@ pub fn assemble(readings: Readings) -> Evidence {
         }
         out.states = Some(counted.states);
         out.half_open = Some(counted.half_open);
+        out.lasting = Some(counted.lasting);
     }
     out.tap = tap;
     let (stats, net) = readings

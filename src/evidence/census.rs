@@ -6,12 +6,13 @@ use foldhash::{HashSet, HashSetExt};
 
 use super::answered::Answered;
 use super::fate::Fate;
-use super::pile::{Marks, PileTally};
+use super::lasting::{LastingTally, asks_place, idle_secs};
+use super::pile::{Marks, PileTally, piles};
 use super::rows::Rows;
 use super::sampling::Sample;
 use super::schedule::{Sender, may_renew_syn_sent};
 use super::tap::TapLog;
-use super::{Direction, HalfOpen, Pile, StateRow};
+use super::{Direction, HalfOpen, Lasting, Sought, StateRow};
 use crate::model::{
     Estimate, Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple,
 };
@@ -39,6 +40,7 @@ pub struct Census<'a> {
     syn_sent: [PileTally; 4],
     syn_recv: [PileTally; 4],
     answered: Answered,
+    lasting: LastingTally,
     /// Tuples of sockets whose entry is in SYN_SENT, and whether it may be a handshake under way; and of those whose
     /// entry saw an answer.
     matched: Vec<(Tuple, bool)>,
@@ -72,6 +74,7 @@ impl<'a> Census<'a> {
             syn_sent: Default::default(),
             syn_recv: Default::default(),
             answered: Answered::default(),
+            lasting: LastingTally::default(),
             matched: Vec::new(),
             matched_answered: Vec::new(),
             unseen_syn_acks: 0,
@@ -100,6 +103,16 @@ impl<'a> Census<'a> {
             }
             _ => {}
         }
+        let idle = idle_secs(&self.timeouts, flow, self.flow_policies);
+        let place = asks_place(flow, idle).then(|| self.place(flow));
+        self.lasting.add(flow, idle, place);
+    }
+
+    /// Which way an entry goes, and whether to this host itself.
+    fn place(&self, flow: &Flow) -> (Direction, bool) {
+        let direction = self.direction(flow);
+        let to_self = direction == Direction::Out && self.is_local(&flow.reply.src);
+        (direction, to_self)
     }
 
     /// [`Census::since_set_secs`], but none where a repeated SYN may have set it anew: the age in states that nothing else
@@ -251,9 +264,13 @@ impl<'a> Census<'a> {
             owners: Vec::new(),
         };
         let states = self.rows.finish(sample, &self.timeouts);
+        let (lasting, sought) = self.lasting.finish(sample);
         Counted {
             states,
             half_open,
+            lasting,
+            sought,
+            sample,
             unseen_syn_acks: self
                 .tap
                 .map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
@@ -314,31 +331,30 @@ struct Meanwhile {
 pub struct Counted {
     pub states: Vec<StateRow>,
     pub half_open: HalfOpen,
+    pub lasting: Lasting,
+    sought: Sought,
+    sample: Sample,
     /// SYN_SENT entries whose SYN/ACK the tap saw; `None` without a tap.
     pub unseen_syn_acks: Option<u64>,
     /// Of the count that a sample is one of.
     pub expired: Option<Estimate>,
 }
 
-fn piles(
-    tallies: [PileTally; 4],
-    sample: Sample,
-    answered: &Answered,
-    new_sockets: u64,
-) -> std::collections::BTreeMap<Direction, Pile> {
-    Direction::ALL
-        .into_iter()
-        .zip(tallies)
-        .map(|(direction, tally)| {
-            let new_sockets = if direction == Direction::Out {
-                new_sockets
-            } else {
-                0
-            };
-            (direction, tally.finish(sample, answered, new_sockets))
-        })
-        .filter(|(_, pile)| pile.entries.high > 0.0 && pile.entries.value > 0.0)
-        .collect()
+impl Counted {
+    /// Whether sockets are to be looked for.
+    pub fn seeks(&self) -> bool {
+        !self.sought.is_empty()
+    }
+
+    /// Sockets of any state, as they come.
+    pub fn see(&mut self, socket: &Socket) {
+        self.sought.see(socket);
+    }
+
+    /// All sockets have come.
+    pub fn all_seen(&mut self) {
+        std::mem::take(&mut self.sought).tell(&mut self.lasting, self.sample);
+    }
 }
 
 /// With nf_conntrack_timestamp=1 the entry says when it began, whatever policy it got; in seconds begun, as ages by

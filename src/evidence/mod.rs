@@ -8,6 +8,7 @@ mod dead_settings;
 mod facts;
 mod fate;
 mod few;
+mod lasting;
 mod pasted;
 mod pile;
 mod ports;
@@ -16,6 +17,7 @@ mod rows;
 mod ruleset;
 mod sampling;
 mod schedule;
+mod sought;
 mod tap;
 mod top;
 
@@ -25,10 +27,12 @@ pub use facts::{
     Basis, Crowd, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS,
     Pile, PortUse, StateRow, Table, TapFacts, Told,
 };
+pub use lasting::{DAY_SECS, IDLE_SECS, Idle, Joined, Lasting, Stay};
 pub use pasted::{EachFlow, from_paste};
 pub use ports::Ports;
 pub use ruleset::RulesetFacts;
 pub use sampling::Sample;
 pub use schedule::longest_gap_secs;
+pub use sought::Sought;
 pub use tap::TapLog;
 pub use top::{Key, Top, TopTable, Value};

@@ -1,5 +1,6 @@
 //! Half-open entries of one TCP state and direction, tallied while they stream by.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use foldhash::{HashMap, HashMapExt};
@@ -8,7 +9,7 @@ use hdrhistogram::Histogram;
 use super::arrivals::per_second;
 use super::fate::{Fate, Fates};
 use super::few::{End, crowd, top_share};
-use super::{Destination, MAX_DESTINATIONS, Pile, answered::Answered, sampling::Sample};
+use super::{Destination, Direction, MAX_DESTINATIONS, Pile, answered::Answered, sampling::Sample};
 use crate::model::Flow;
 
 /// Distinct sources, and distinct destinations, remembered per pile.
@@ -93,6 +94,14 @@ impl PileTally {
         }
     }
 
+    /// Entries by source address, those under way left out.
+    pub fn sources(&self) -> HashMap<IpAddr, u64> {
+        self.sources
+            .iter()
+            .map(|(addr, n)| (*addr, u64::from(*n)))
+            .collect()
+    }
+
     /// The pass took so much longer than ages were reckoned with.
     pub fn took_longer(&mut self, secs: f64) {
         self.late_secs = secs;
@@ -146,7 +155,30 @@ impl PileTally {
     }
 }
 
-fn largest(map: HashMap<End, u64>) -> Vec<(End, u64)> {
+/// One pile for each direction that has entries. `new_sockets`: see [`PileTally::finish`]; they are of outgoing ones.
+pub fn piles(
+    tallies: [PileTally; 4],
+    sample: Sample,
+    answered: &Answered,
+    new_sockets: u64,
+) -> BTreeMap<Direction, Pile> {
+    Direction::ALL
+        .into_iter()
+        .zip(tallies)
+        .map(|(direction, tally)| {
+            let new_sockets = if direction == Direction::Out {
+                new_sockets
+            } else {
+                0
+            };
+            (direction, tally.finish(sample, answered, new_sockets))
+        })
+        .filter(|(_, pile)| pile.entries.high > 0.0 && pile.entries.value > 0.0)
+        .collect()
+}
+
+/// The largest few; ties by key.
+pub fn largest<K: Ord>(map: HashMap<K, u64>) -> Vec<(K, u64)> {
     let mut all: Vec<_> = map.into_iter().collect();
     all.sort_by(|(ka, a), (kb, b)| b.cmp(a).then(ka.cmp(kb)));
     all.truncate(MAX_DESTINATIONS);

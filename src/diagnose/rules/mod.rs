@@ -1,13 +1,19 @@
 //! The rules, one file each, in the order of their codes.
 
 mod backend_unresponsive;
+mod close_wait_hold;
 mod ephemeral_ports_exhausted;
+mod established_hold;
+mod hash_undersized;
 mod hold;
+mod lasting;
 mod listener_overflow;
 mod syn_flood;
 mod syn_recv_hold;
 mod syn_sent_hold;
 mod table_full;
+mod time_wait_hold;
+mod udp_hold;
 
 use super::rule::Rule;
 
@@ -17,7 +23,12 @@ pub use syn_flood::looks_spoofed;
 pub const RULES: &[&Rule] = &[
     &syn_sent_hold::RULE,
     &syn_recv_hold::RULE,
+    &established_hold::RULE,
+    &close_wait_hold::RULE,
+    &time_wait_hold::RULE,
+    &udp_hold::RULE,
     &table_full::RULE,
+    &hash_undersized::RULE,
     &listener_overflow::RULE,
     &ephemeral_ports_exhausted::RULE,
     &backend_unresponsive::RULE,
