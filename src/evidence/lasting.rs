@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::answered::Answered;
 use super::fate::Fate;
-use super::pile::{Marks, PileTally, largest, piles};
+use super::pile::{Marks, PileTally, piles};
 use super::sampling::Sample;
 use super::{Destination, Direction, Pile, Sought};
 use crate::model::{Estimate, Flow, TcpState, Timeouts, proto};
@@ -30,8 +30,6 @@ pub struct Lasting {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stay {
     pub pile: Pile,
-    /// Who opened most of them, most first.
-    pub sources: Vec<(IpAddr, Estimate)>,
     /// Those that have an end on this host; absent where sockets were not read, or were not looked for.
     pub joined: Option<Joined>,
 }
@@ -41,6 +39,8 @@ pub struct Stay {
 pub struct Idle {
     /// Idle for more than [`IDLE_SECS`].
     pub stay: Stay,
+    /// Who opened more than half of these.
+    pub opened_by: Option<(IpAddr, Estimate)>,
     /// Of these, the ones idle for more than a day, …
     pub day: Estimate,
     /// … for more than three, …
@@ -144,16 +144,14 @@ impl LastingTally {
     pub fn finish(self, sample: Sample) -> (Lasting, Sought) {
         let nobody = Answered::default();
         let stay = |tally: PileTally| Stay {
-            sources: largest(tally.sources())
-                .into_iter()
-                .map(|(addr, entries)| (addr, sample.estimate(entries)))
-                .collect(),
             pile: tally.finish(sample, &nobody, 0),
             joined: None,
         };
+        let opened_by = self.idle.largest_source();
         let lasting = Lasting {
             established: Idle {
                 stay: stay(self.idle),
+                opened_by: opened_by.map(|(addr, entries)| (addr, sample.estimate(entries))),
                 day: sample.estimate(self.day),
                 three_days: sample.estimate(self.three_days),
                 one_way: sample.estimate(self.one_way),
@@ -232,8 +230,8 @@ mod tests {
             (1.0, "10.0.0.1:3")
         );
         assert_eq!(
-            got.stay.sources,
-            [("10.0.0.1".parse().unwrap(), Estimate::exact(3.0))]
+            got.opened_by,
+            Some(("10.0.0.1".parse().unwrap(), Estimate::exact(3.0)))
         );
     }
 

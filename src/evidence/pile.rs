@@ -94,12 +94,11 @@ impl PileTally {
         }
     }
 
-    /// Entries by source address, those under way left out.
-    pub fn sources(&self) -> HashMap<IpAddr, u64> {
-        self.sources
-            .iter()
-            .map(|(addr, n)| (*addr, u64::from(*n)))
-            .collect()
+    /// The source of more than half of the settled entries.
+    pub fn largest_source(&self) -> Option<(IpAddr, u64)> {
+        let settled = self.entries - self.under_way;
+        let found = self.sources.iter().find(|(_, n)| u64::from(**n) * 2 > settled);
+        found.map(|(addr, n)| (*addr, u64::from(*n)))
     }
 
     /// The pass took so much longer than ages were reckoned with.
@@ -177,8 +176,7 @@ pub fn piles(
         .collect()
 }
 
-/// The largest few; ties by key.
-pub fn largest<K: Ord>(map: HashMap<K, u64>) -> Vec<(K, u64)> {
+fn largest(map: HashMap<End, u64>) -> Vec<(End, u64)> {
     let mut all: Vec<_> = map.into_iter().collect();
     all.sort_by(|(ka, a), (kb, b)| b.cmp(a).then(ka.cmp(kb)));
     all.truncate(MAX_DESTINATIONS);

@@ -10,10 +10,15 @@ use crate::heap::{Heap, heap};
 use crate::scene::{INPUTS, Ports, Scene, Wire, state};
 
 /// What each rule cannot do without.
-pub const NEEDS: [(&str, &[&str]); 7] = [
+pub const NEEDS: [(&str, &[&str]); 12] = [
     ("syn-sent-hold", &["half_open"]),
     ("syn-recv-hold", &["half_open"]),
+    ("established-hold", &["lasting", "table"]),
+    ("close-wait-hold", &["lasting", "states", "table"]),
+    ("time-wait-hold", &["states", "table"]),
+    ("udp-hold", &["lasting"]),
     ("table-full", &["table"]),
+    ("hash-undersized", &["table", "host_entries"]),
     ("listener-overflow", &["net"]),
     ("ephemeral-ports-exhausted", &["ports"]),
     ("backend-unresponsive", &["half_open"]),

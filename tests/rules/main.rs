@@ -8,6 +8,7 @@ mod fixtures;
 mod heap;
 mod host;
 mod hosts;
+mod lasts;
 mod late;
 mod missing;
 mod sampled;

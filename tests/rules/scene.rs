@@ -8,6 +8,7 @@ use ctlens::model::{Estimate, Gap, TcpState};
 use serde::Deserialize;
 
 use crate::heap::{Heap, piles, socket};
+use crate::lasts::{Lasts, lasting};
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,6 +53,9 @@ pub struct Scene {
     /// By `out`, `in`, `forward`, `unknown`.
     pub syn_sent: BTreeMap<String, Heap>,
     pub syn_recv: BTreeMap<String, Heap>,
+    pub lasting: Lasts,
+    /// Entries of all namespaces; absent: as many as `count`.
+    pub host_entries: Option<u64>,
     pub syn_sent_sockets: Option<u64>,
     pub sockets_without_entry: Option<u64>,
     /// Beside the quiet host's, which are all 0.
@@ -66,8 +70,8 @@ pub struct Scene {
     pub timeouts: BTreeMap<String, u32>,
     /// Sources that were refused.
     pub gaps: Vec<String>,
-    /// Inputs that were not had at all: `table`, `states`, `half_open`, `conntrack`, `net`, `sockets`, `listeners`,
-    /// `ports`.
+    /// Inputs that were not had at all: `table`, `states`, `half_open`, `lasting`, `host_entries`, `conntrack`, `net`,
+    /// `sockets`, `listeners`, `ports`.
     pub absent: Vec<String>,
     pub expect: Expect,
 }
@@ -85,6 +89,14 @@ pub struct Expect {
     pub says: Vec<String>,
 }
 
+const TIMEOUTS: [(&str, u32); 5] = [
+    ("SYN_SENT", 120),
+    ("SYN_RECV", 60),
+    ("ESTABLISHED", 432_000),
+    ("CLOSE_WAIT", 60),
+    ("TIME_WAIT", 120),
+];
+
 impl Default for Scene {
     fn default() -> Scene {
         Scene {
@@ -98,6 +110,8 @@ impl Default for Scene {
             states: BTreeMap::new(),
             syn_sent: BTreeMap::new(),
             syn_recv: BTreeMap::new(),
+            lasting: Lasts::default(),
+            host_entries: None,
             syn_sent_sockets: Some(0),
             sockets_without_entry: Some(0),
             conntrack: BTreeMap::new(),
@@ -107,9 +121,7 @@ impl Default for Scene {
             ports: Vec::new(),
             tap: None,
             settings: BTreeMap::new(),
-            timeouts: [("SYN_SENT", 120), ("SYN_RECV", 60), ("TIME_WAIT", 120)]
-                .map(|(state, secs)| (state.to_string(), secs))
-                .into(),
+            timeouts: TIMEOUTS.map(|(state, secs)| (state.to_string(), secs)).into(),
             gaps: Vec::new(),
             absent: Vec::new(),
             expect: Expect::default(),
@@ -163,6 +175,8 @@ impl Scene {
                 sockets_without_entry: self.sockets_without_entry,
                 ..HalfOpen::default()
             }),
+            lasting: given("lasting").then(|| lasting(&self.lasting)),
+            host_entries: self.host_entries.or(self.count).filter(|_| given("host_entries")),
             conntrack: given("conntrack").then(|| self.counters()),
             net: given("net").then(|| self.net_counters()),
             sockets: given("sockets").then(|| self.sockets.clone()),
@@ -177,6 +191,7 @@ impl Scene {
             ..Evidence::default()
         };
         out.settings.0 = self.settings.clone();
+        out.timeouts.udp = Some(30);
         for (state, secs) in &self.timeouts {
             let state =
                 TcpState::from_name(state).unwrap_or_else(|| panic!("no TCP state is called {state}"));
@@ -200,6 +215,11 @@ impl Scene {
             max: self.max,
             buckets: self.buckets,
             fill,
+            mean_chain: self
+                .host_entries
+                .or(self.count)
+                .zip(self.buckets)
+                .map(|(entries, buckets)| 2.0 * entries as f64 / buckets as f64),
             dumped: self.dumped.or(self.count),
             sampled_of: self.sampled_of,
             ..Table::default()
@@ -225,7 +245,15 @@ impl Scene {
     }
 
     fn counters(&self) -> BTreeMap<&'static str, u64> {
-        let names = ["found", "invalid", "insert_failed", "drop", "early_drop"];
+        let names = [
+            "found",
+            "invalid",
+            "insert_failed",
+            "drop",
+            "early_drop",
+            "search_restart",
+            "chaintoolong",
+        ];
         for name in self.conntrack.keys() {
             assert!(names.contains(&name.as_str()), "no counter is called {name}");
         }
@@ -247,10 +275,12 @@ impl Scene {
     }
 }
 
-pub const INPUTS: [&str; 8] = [
+pub const INPUTS: [&str; 10] = [
     "table",
     "states",
     "half_open",
+    "lasting",
+    "host_entries",
     "conntrack",
     "net",
     "sockets",

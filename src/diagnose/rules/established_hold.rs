@@ -5,9 +5,7 @@ use super::lasting::{Behind, behind, entries_in, placed};
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{listed, named, places};
 use crate::diagnose::report::Fix;
-use crate::diagnose::rule::{
-    Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
-};
+use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, count, estimate, fix, remark, whole};
 use crate::diagnose::share::{OWN_SHARE, Share, more_room, pressing, shorter};
 use crate::evidence::{DAY_SECS, Evidence, IDLE_SECS, Idle};
 use crate::model::{Estimate, TcpState};
@@ -159,14 +157,9 @@ fn items(idle: &Idle, behind: Behind, share: Share) -> Vec<Weighed> {
         );
         out.push(estimate("one-way", 1.0, text, idle.one_way, "entries"));
     }
-    if let Some((source, entries)) = idle.stay.sources.first() {
-        let text = format!(
-            "most of them were opened by {source}, of {} addresses met",
-            whole(pile.sources as f64)
-        );
-        if entries.value > pile.entries.value * 0.5 {
-            out.push(fact("opened-by", 0.0, text, entries.value, "entries"));
-        }
+    if let Some((source, entries)) = idle.opened_by {
+        let text = format!("{} of them were opened by {source}", count(entries));
+        out.push(estimate("opened-by", 0.0, text, entries, "entries"));
     }
     out
 }
