@@ -2,13 +2,13 @@
 
 use libtest_mimic::{Completion, Trial};
 
-use super::alone;
 use super::full::{GLOBAL, filled};
+use super::{HURRIED, alone};
 use crate::filler::ESTABLISHED;
 use crate::global::Changed;
 use crate::lab::Family::V4;
 use crate::stage::{PATIENCE, Pair};
-use crate::traffic::{churn, closing_server};
+use crate::traffic::{Clients, closing_server};
 use crate::verdict::{Verdict, diagnose};
 
 const BUCKETS: &str = "/proc/sys/net/netfilter/nf_conntrack_buckets";
@@ -37,8 +37,8 @@ fn scenario(chain: f64, per_second: u32, check: fn(&Verdict)) -> Completion {
     };
     let entries = (chain * LOWERED_TO / 2.0) as u64;
     let _filler = filled(&pair.far, pair.service.ip(), ESTABLISHED, entries);
-    // A refused connection's SYN comes again: these clients wait for it.
-    let clients = churn(&pair.near, pair.service, per_second);
+    // Some are refused, and give up before their SYN comes again.
+    let clients = Clients::new(pair.service, per_second, HURRIED).start(&pair.near);
     let stage = pair.watch_far(vec![clients, listener]);
     stage.watched.until("the entries are there", PATIENCE, |host| {
         host.count() as f64 >= entries as f64 * 0.75
