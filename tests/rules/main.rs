@@ -8,6 +8,7 @@ mod fixtures;
 mod heap;
 mod host;
 mod hosts;
+mod lasting;
 mod lasts;
 mod late;
 mod missing;

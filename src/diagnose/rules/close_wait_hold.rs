@@ -75,11 +75,11 @@ fn finding(evidence: &Evidence, stay: &Stay, share: Share, held: Estimate) -> Fi
     let towards = if place.is_empty() {
         String::new()
     } else {
-        format!(" of connections to {}", listed(&place))
+        format!(" to {}", listed(&place))
     };
     Finding {
         headline: format!(
-            "The firewall holds {} half-closed connections in CLOSE_WAIT, {:.0} % of its limit{towards}: they stay{}.",
+            "The firewall holds {} half-closed connections{towards} in CLOSE_WAIT, {:.0} % of its limit: they stay{}.",
             count(held),
             share.of_max.value * 100.0,
             timeout.map_or(String::new(), |s| format!(" for {s} s")),

@@ -89,7 +89,6 @@ mod tests {
                 found,
                 ..Joined::default()
             }),
-            ..Stay::default()
         }
     }
 

@@ -48,11 +48,11 @@ fn finding(evidence: &Evidence, share: Share) -> Finding {
     let towards = if place.is_empty() {
         String::new()
     } else {
-        format!(" of connections to {}", listed(&place))
+        format!(" to {}", listed(&place))
     };
     Finding {
         headline: format!(
-            "The firewall keeps {} closed connections in TIME_WAIT, {:.0} % of its limit{towards}: they stay{}.",
+            "The firewall keeps {} closed connections{towards} in TIME_WAIT, {:.0} % of its limit: they stay{}.",
             count(share.entries),
             share.of_max.value * 100.0,
             timeout.map_or(String::new(), |s| format!(" for {s} s")),

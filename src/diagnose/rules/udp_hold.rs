@@ -54,7 +54,7 @@ fn check(evidence: &Evidence) -> Verdict {
         Ok(share) => Verdict::Found(Box::new(finding(evidence, *direction, pile, share))),
         Err(Verdict::Clear { because }) => match silent_share(evidence, *direction, pile) {
             Sure::Yes => {
-                let share = of_limit(evidence, pile.settled());
+                let share = of_limit(evidence, to_silent(*direction, pile));
                 share.map_or(Verdict::clear(because), |share| {
                     Verdict::Found(Box::new(finding(evidence, *direction, pile, share)))
                 })
@@ -69,20 +69,23 @@ fn check(evidence: &Evidence) -> Verdict {
 /// Whether those to few places that must answer, and answer nobody, are enough.
 fn silent_share(evidence: &Evidence, direction: Direction, pile: &Pile) -> Sure {
     let max = evidence.table.as_ref().and_then(|t| t.max).unwrap_or(0) as f64;
-    let to = Estimate::sum(silent(direction, pile).iter().map(|d| d.entries));
-    let asking = silent(direction, pile).iter().all(|d| ASKING.contains(&d.port));
-    let enough = |n: f64| asking && max > 0.0 && n >= max * SILENT_SHARE;
+    let to = to_silent(direction, pile);
+    let enough = |n: f64| max > 0.0 && n >= max * SILENT_SHARE;
     Sure::of(enough(to.low), enough(to.high))
 }
 
-/// The named destinations that answer nobody, where it is not this host that should.
+/// The named destinations that must answer and answer nobody, where it is not this host that should.
 fn silent(direction: Direction, pile: &Pile) -> Vec<&Destination> {
     if answers_here(direction, pile) || direction == Direction::Unknown {
         return Vec::new();
     }
     let mut out = named(pile);
-    out.retain(|d| d.answered == 0);
+    out.retain(|d| d.answered == 0 && ASKING.contains(&d.port));
     out
+}
+
+fn to_silent(direction: Direction, pile: &Pile) -> Estimate {
+    Estimate::sum(silent(direction, pile).iter().map(|d| d.entries))
 }
 
 fn of_limit(evidence: &Evidence, entries: Estimate) -> Option<Share> {
@@ -103,14 +106,15 @@ fn of_limit(evidence: &Evidence, entries: Estimate) -> Option<Share> {
 fn finding(evidence: &Evidence, direction: Direction, pile: &Pile, share: Share) -> Finding {
     let place: Vec<String> = silent(direction, pile).iter().map(|d| d.label()).collect();
     let timeout = evidence.timeouts.udp;
-    let whom = match (place.is_empty(), places(pile)) {
-        (false, _) => format!(" to {}, which answers nobody", listed(&place)),
-        (true, others) if !others.is_empty() => format!(" to {}", listed(&others)),
-        _ => String::new(),
+    let whom = match (place.len(), places(pile)) {
+        (0, others) if others.is_empty() => " that nobody answered".to_string(),
+        (0, others) => format!(" to {} that nobody answered", listed(&others)),
+        (1, _) => format!(" to {}, which answers nobody", listed(&place)),
+        (_, _) => format!(" to {}, which answer nobody", listed(&place)),
     };
     Finding {
         headline: format!(
-            "The firewall holds {} UDP entries that nobody answered{whom}, {:.0} % of its limit: they stay{}.",
+            "The firewall holds {} UDP entries{whom}, {:.0} % of its limit: they stay{}.",
             count(share.entries),
             share.of_max.value * 100.0,
             timeout.map_or(String::new(), |s| format!(" for {s} s after the last datagram")),
@@ -131,10 +135,11 @@ fn items(evidence: &Evidence, direction: Direction, pile: &Pile, share: Share) -
     let mut out = vec![share.weighed(1.5, NAME)];
     let silent = silent(direction, pile);
     if silent.is_empty() {
-        let text = "they go to no few destinations that answer nobody, or it is this host that should answer";
+        let text = "nobody is named: they go to many, to this host itself, to those who answer others, or to ports whose \
+                    protocol may never answer (syslog, statsd)";
         out.push(remark("nobody-named", 0.0, text));
     } else {
-        let to = Estimate::sum(silent.iter().map(|d| d.entries));
+        let to = to_silent(direction, pile);
         let text = format!(
             "{} of them go to {} destinations that answer nobody",
             count(to),
@@ -146,10 +151,6 @@ fn items(evidence: &Evidence, direction: Direction, pile: &Pile, share: Share) -
     if answered > 0.0 {
         let text = format!("the destinations answer others ({} entries)", whole(answered));
         out.push(fact("answers-others", -0.7, text, answered, "entries"));
-    }
-    if !silent.is_empty() && silent.iter().any(|d| !ASKING.contains(&d.port)) {
-        let text = "the port is none whose protocol is known to answer: it may never do (syslog, statsd)";
-        out.push(remark("may-be-one-way", -0.5, text));
     }
     if everywhere(pile) == Sure::Yes {
         out.push(remark("spread", -0.5, "they go to everywhere"));
@@ -168,12 +169,7 @@ fn fixes(evidence: &Evidence, direction: Direction, pile: &Pile) -> Vec<Fix> {
             "in resolv.conf or the load balancer: clients stop waiting, and nothing is held any more",
         ));
     }
-    out.extend(deletes_of(
-        "-p udp",
-        "UDP",
-        pile,
-        "answered ones there go too: the next datagram makes a new one",
-    ));
+    out.extend(deletes_there(pile));
     if timeout.is_none_or(|secs| secs > DEFAULT_SECS) {
         out.push(shorter(
             "udp_timeout",
@@ -186,6 +182,14 @@ fn fixes(evidence: &Evidence, direction: Direction, pile: &Pile) -> Vec<Fix> {
         out.push(own_timeout(first));
     }
     out.extend(evidence.table.as_ref().map_or(Vec::new(), more_room));
+    out
+}
+
+/// Never all of UDP: what lives behind NAT would lose its port.
+fn deletes_there(pile: &Pile) -> Vec<Fix> {
+    let caution = "answered ones there go too: the next datagram makes a new one";
+    let mut out = deletes_of("-p udp", "UDP", pile, caution);
+    out.retain(|fix| fix.command.as_ref().is_some_and(|c| c.contains("--reply-src")));
     out
 }
 
