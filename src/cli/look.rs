@@ -119,8 +119,8 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     };
     let tracking_unknown = untold.is_some();
     gaps.extend(untold);
-    let (counted, table) = count(kernel, ask, &presence, &snapshot, tap.as_ref(), &mut gaps, notes);
-    let ports = ports(kernel, &presence, &snapshot, &mut gaps);
+    let (mut counted, table) = count(kernel, ask, &presence, &snapshot, tap.as_ref(), &mut gaps, notes);
+    let ports = ports(kernel, &presence, &snapshot, counted.as_mut(), &mut gaps);
     let (owners, unseen) = collect::owners(kernel, &wanted_inodes(&snapshot));
     gaps.extend(unseen);
     if let Some((_, _, _, missed)) = &first {
@@ -269,17 +269,32 @@ fn half_open_again(
     }
 }
 
+/// All sockets stream by once: for the ports that they use, and for entries that one may stand behind.
 fn ports(
     kernel: &mut dyn Kernel,
     presence: &Presence,
     snapshot: &Snapshot,
+    mut counted: Option<&mut Counted>,
     gaps: &mut Vec<Gap>,
 ) -> Option<Vec<crate::evidence::PortUse>> {
-    let mut ports = Ports::new(&snapshot.settings, snapshot.listeners.as_deref().unwrap_or(&[]))?;
+    let mut ports = Ports::new(&snapshot.settings, snapshot.listeners.as_deref().unwrap_or(&[]));
+    if ports.is_none() && !counted.as_ref().is_some_and(|counted| counted.seeks()) {
+        return None;
+    }
     match collect::sockets(kernel, presence, &SocketState::ALL, &mut |socket| {
-        ports.add(socket)
+        if let Some(ports) = &mut ports {
+            ports.add(socket);
+        }
+        if let Some(counted) = &mut counted {
+            counted.see(socket);
+        }
     }) {
-        Ok(()) => Some(ports.finish()),
+        Ok(()) => {
+            if let Some(counted) = counted {
+                counted.all_seen();
+            }
+            ports.map(Ports::finish)
+        }
         Err(gap) => {
             gaps.push(gap);
             None

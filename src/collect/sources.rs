@@ -14,13 +14,16 @@ use crate::model::{
 use crate::wire::{ctnetlink_stats, cttimeout, procfs, route};
 
 /// Sysctls that rules or advice read.
-const SETTINGS: [&str; 25] = [
+const SETTINGS: [&str; 28] = [
     "net.core.somaxconn",
     "net.ipv4.conf.all.rp_filter",
     "net.ipv4.ip_forward",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.ip_local_reserved_ports",
     "net.ipv4.tcp_abort_on_overflow",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
     "net.ipv4.tcp_max_syn_backlog",
     "net.ipv4.tcp_syn_linear_timeouts",
     "net.ipv4.tcp_syn_retries",

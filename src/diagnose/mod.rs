@@ -11,6 +11,7 @@ mod losses;
 mod report;
 mod rule;
 mod rules;
+mod share;
 mod trigger;
 
 pub use cause::{Cause, Side};

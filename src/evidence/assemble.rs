@@ -33,6 +33,7 @@ pub fn assemble(readings: Readings) -> Evidence {
         settings: snapshot.settings.clone(),
         timeouts: snapshot.timeouts,
         ports: readings.ports,
+        host_entries: snapshot.limits.host_entries,
         ..Evidence::default()
     };
     if let Some(mut counted) = readings.counted {
@@ -48,6 +49,7 @@ pub fn assemble(readings: Readings) -> Evidence {
         out.nat = Some(counted.nat);
         out.stale_nat = counted.stale_nat;
         out.half_open = Some(counted.half_open);
+        out.lasting = Some(counted.lasting);
     }
     out.tap = tap;
     let (stats, net) = readings

@@ -6,18 +6,17 @@ use foldhash::{HashSet, HashSetExt};
 
 use super::answered::Answered;
 use super::fate::Fate;
+use super::lasting::{LastingTally, asks_place, idle_secs};
 use super::nat::NatTally;
-use super::pile::{Marks, PileTally};
+use super::pile::{Marks, PileTally, piles};
 use super::rows::Rows;
 use super::sampling::Sample;
 use super::schedule::{Sender, age_by_timestamp, may_renew_syn_sent};
 use super::stale::StaleTally;
 use super::tap::TapLog;
 use super::vanished::{self, Entered};
-use super::{Destination, Direction, HalfOpen, NatUse, Pile, RulesetFacts, StaleNat, StateRow, Vanished};
-use crate::model::{
-    Estimate, Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple,
-};
+use super::{Counted, Destination, Direction, HalfOpen, RulesetFacts};
+use crate::model::{Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple};
 
 /// An answer takes less than this; the first repeat of a SYN comes after one second.
 const HANDSHAKE_SECS: u32 = 2;
@@ -44,6 +43,7 @@ pub struct Census<'a> {
     syn_sent: [PileTally; 4],
     syn_recv: [PileTally; 4],
     answered: Answered,
+    lasting: LastingTally,
     /// Tuples of sockets whose entry is in SYN_SENT, and whether it may be a handshake under way; and of those whose
     /// entry saw an answer.
     matched: Vec<(Tuple, bool)>,
@@ -89,6 +89,7 @@ impl<'a> Census<'a> {
             syn_sent: Default::default(),
             syn_recv: Default::default(),
             answered: Answered::default(),
+            lasting: LastingTally::default(),
             matched: Vec::new(),
             matched_answered: Vec::new(),
             unseen_syn_acks: 0,
@@ -126,6 +127,16 @@ impl<'a> Census<'a> {
             }
             _ => {}
         }
+        let idle = idle_secs(&self.timeouts, flow, self.flow_policies);
+        let place = asks_place(flow, idle).then(|| self.place(flow));
+        self.lasting.add(flow, idle, place);
+    }
+
+    /// Which way an entry goes, and whether to this host itself.
+    fn place(&self, flow: &Flow) -> (Direction, bool) {
+        let direction = self.direction(flow);
+        let to_self = direction == Direction::Out && self.is_local(&flow.reply.src);
+        (direction, to_self)
     }
 
     /// [`Census::since_set_secs`], but none where a repeated SYN may have set it anew: the age in states that nothing else
@@ -290,9 +301,13 @@ impl<'a> Census<'a> {
             owners: Vec::new(),
         };
         let states = self.rows.finish(sample, &self.timeouts);
+        let (lasting, sought) = self.lasting.finish(sample);
         Counted {
             states,
             half_open,
+            lasting,
+            sought,
+            sample,
             unseen_syn_acks: self
                 .tap
                 .map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
@@ -358,40 +373,4 @@ struct Meanwhile {
     /// Waited all along, and have no entry.
     without_entry: Option<u64>,
     without_entry_to: Vec<Destination>,
-}
-
-/// What a pass over the table came to.
-pub struct Counted {
-    pub states: Vec<StateRow>,
-    pub half_open: HalfOpen,
-    /// SYN_SENT entries whose SYN/ACK the tap saw; `None` without a tap.
-    pub unseen_syn_acks: Option<u64>,
-    /// Of the count that a sample is one of.
-    pub expired: Option<Estimate>,
-    pub nat: Vec<NatUse>,
-    /// `None` where the rules were not read.
-    pub stale_nat: Option<Option<StaleNat>>,
-    /// Tapped SYNs that left no trace; `None` without a tap, or where the table was not read whole.
-    pub vanished: Option<Vec<Vanished>>,
-}
-
-fn piles(
-    tallies: [PileTally; 4],
-    sample: Sample,
-    answered: &Answered,
-    new_sockets: u64,
-) -> std::collections::BTreeMap<Direction, Pile> {
-    Direction::ALL
-        .into_iter()
-        .zip(tallies)
-        .map(|(direction, tally)| {
-            let new_sockets = if direction == Direction::Out {
-                new_sockets
-            } else {
-                0
-            };
-            (direction, tally.finish(sample, answered, new_sockets))
-        })
-        .filter(|(_, pile)| pile.entries.high > 0.0 && pile.entries.value > 0.0)
-        .collect()
 }

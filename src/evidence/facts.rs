@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{NatUse, RulesetFacts, StaleNat};
+use super::{Lasting, NatUse, RulesetFacts, StaleNat};
 use crate::model::{Estimate, Gap, Host, Moment, Process, Settings, TcpState, Timeouts};
 
 /// All that a rule may look at.
@@ -20,6 +20,10 @@ pub struct Evidence {
     /// One row per protocol and TCP state that has entries, TCP first, in the kernel's order.
     pub states: Option<Vec<StateRow>>,
     pub half_open: Option<HalfOpen>,
+    /// Entries that outlive their connections.
+    pub lasting: Option<Lasting>,
+    /// Entries of all namespaces, which share the hash.
+    pub host_entries: Option<u64>,
     /// Conntrack's counters: differences over the window, or totals where it is 0.
     pub conntrack: Option<BTreeMap<&'static str, u64>>,
     /// /proc/net/{netstat,snmp} by `Group.Name`: differences over the window, or totals where it is 0.

@@ -4,10 +4,12 @@ mod answered;
 mod arrivals;
 mod assemble;
 mod census;
+mod counted;
 mod dead_settings;
 mod facts;
 mod fate;
 mod few;
+mod lasting;
 mod nat;
 mod pasted;
 mod pile;
@@ -17,23 +19,27 @@ mod rows;
 mod ruleset;
 mod sampling;
 mod schedule;
+mod sought;
 mod stale;
 mod tap;
 mod top;
 mod vanished;
 
 pub use assemble::{Readings, assemble};
-pub use census::{Census, Counted};
+pub use census::Census;
+pub use counted::Counted;
 pub use facts::{
     Basis, Crowd, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS,
     Pile, PortUse, StateRow, Table, TapFacts, Told, Vanished,
 };
+pub use lasting::{DAY_SECS, IDLE_SECS, Idle, Joined, Lasting, Stay};
 pub use nat::NatUse;
 pub use pasted::{EachFlow, from_paste};
 pub use ports::Ports;
 pub use ruleset::{Meets, Packets, RulesetFacts, inward, meets, outward, through, within};
 pub use sampling::Sample;
 pub use schedule::longest_gap_secs;
+pub use sought::Sought;
 pub use stale::StaleNat;
 pub use tap::TapLog;
 pub use top::{Key, Top, TopTable, Value};

@@ -39,6 +39,10 @@ pub fn from_paste(pasted: &Pasted, walk: &mut dyn FnMut(&mut EachFlow<'_>) -> Op
         .map(|look| census.finish(look, snapshot.half_open.as_deref()));
     if let (Some(counted), Some(look)) = (&mut counted, &look) {
         doubt(&mut counted.half_open, look, &snapshot);
+        if pasted.socket_states.is_some() && !pasted.sockets.is_empty() {
+            pasted.sockets.iter().for_each(|socket| counted.see(socket));
+            counted.all_seen();
+        }
     }
     let shows = look
         .as_ref()
@@ -205,6 +209,7 @@ fn fill(out: &mut Evidence, counted: Option<Counted>, histogram: Option<&Histogr
             by_number(&mut counted.half_open.syn_recv, received, Direction::In);
         }
         out.half_open = Some(counted.half_open);
+        out.lasting = Some(counted.lasting);
         out.states = Some(counted.states);
     }
     let Some(histogram) = histogram else { return };

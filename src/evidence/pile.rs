@@ -1,5 +1,6 @@
 //! Half-open entries of one TCP state and direction, tallied while they stream by.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use foldhash::{HashMap, HashMapExt};
@@ -8,7 +9,7 @@ use hdrhistogram::Histogram;
 use super::arrivals::per_second;
 use super::fate::{Fate, Fates};
 use super::few::{End, crowd, top_share};
-use super::{Destination, MAX_DESTINATIONS, Pile, answered::Answered, sampling::Sample};
+use super::{Destination, Direction, MAX_DESTINATIONS, Pile, answered::Answered, sampling::Sample};
 use crate::model::Flow;
 
 /// Distinct sources, and distinct destinations, remembered per pile.
@@ -93,6 +94,13 @@ impl PileTally {
         }
     }
 
+    /// The source of more than half of the settled entries.
+    pub fn largest_source(&self) -> Option<(IpAddr, u64)> {
+        let settled = self.entries - self.under_way;
+        let found = self.sources.iter().find(|(_, n)| u64::from(**n) * 2 > settled);
+        found.map(|(addr, n)| (*addr, u64::from(*n)))
+    }
+
     /// The pass took so much longer than ages were reckoned with.
     pub fn took_longer(&mut self, secs: f64) {
         self.late_secs = secs;
@@ -144,6 +152,28 @@ impl PileTally {
             to_self: self.to_self as f64 / self.entries.max(1) as f64,
         }
     }
+}
+
+/// One pile for each direction that has entries. `new_sockets`: see [`PileTally::finish`]; they are of outgoing ones.
+pub fn piles(
+    tallies: [PileTally; 4],
+    sample: Sample,
+    answered: &Answered,
+    new_sockets: u64,
+) -> BTreeMap<Direction, Pile> {
+    Direction::ALL
+        .into_iter()
+        .zip(tallies)
+        .map(|(direction, tally)| {
+            let new_sockets = if direction == Direction::Out {
+                new_sockets
+            } else {
+                0
+            };
+            (direction, tally.finish(sample, answered, new_sockets))
+        })
+        .filter(|(_, pile)| pile.entries.high > 0.0 && pile.entries.value > 0.0)
+        .collect()
 }
 
 fn largest(map: HashMap<End, u64>) -> Vec<(End, u64)> {

@@ -24,6 +24,9 @@ const TCP: u8 = 6;
 /// Messages of one sendto(); the kernel works them off before it returns.
 const BATCH: u32 = 100;
 
+/// What spread entries have left at least.
+const LEAST_LEFT_SECS: u32 = 20;
+
 /// What the entries look like.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
@@ -31,19 +34,56 @@ pub struct Kind {
     state: u8,
     status: u32,
     timeout_secs: u32,
+    /// The entries have come one after the other, evenly over the time that they live.
+    spread: bool,
 }
+
+impl Kind {
+    /// The other direction never sent anything.
+    pub fn is_one_way(self) -> bool {
+        self.status == CONFIRMED
+    }
+}
+
+const ASSURED: u32 = CONFIRMED | SEEN_REPLY_ASSURED;
 
 /// ESTABLISHED and ASSURED: never evicted.
 pub const ESTABLISHED: Kind = Kind {
     state: 3,
-    status: CONFIRMED | SEEN_REPLY_ASSURED,
+    status: ASSURED,
     timeout_secs: 432_000,
+    spread: false,
+};
+/// ESTABLISHED four days ago and silent since, by the default timeout of five days.
+pub const IDLE: Kind = Kind {
+    timeout_secs: 86_400,
+    ..ESTABLISHED
+};
+/// The same, but the other direction never sent anything.
+pub const PICKED_UP: Kind = Kind {
+    status: CONFIRMED,
+    ..IDLE
+};
+/// Half closed, each for less than an hour.
+pub const CLOSE_WAIT: Kind = Kind {
+    state: 5,
+    status: ASSURED,
+    timeout_secs: 3_600,
+    spread: true,
+};
+/// Closed in the last 120 s.
+pub const TIME_WAIT: Kind = Kind {
+    state: 7,
+    status: ASSURED,
+    timeout_secs: 120,
+    spread: true,
 };
 /// SYN_SENT that nobody answered: evicted for new entries when the table is full.
 pub const SYN_SENT: Kind = Kind {
     state: 1,
     status: CONFIRMED,
     timeout_secs: 120,
+    spread: false,
 };
 
 /// The socket of the namespace that it was made in.
@@ -137,6 +177,11 @@ impl Filler {
         const PORTS: u32 = 60_000;
         let from = Ipv4Addr::from(u32::from(self.from) + number / PORTS);
         let from_port = 1024 + (number % PORTS) as u16;
+        let timeout_secs = match kind.spread {
+            // None leaves before it was looked at.
+            true => LEAST_LEFT_SECS + number % (kind.timeout_secs - LEAST_LEFT_SECS),
+            false => kind.timeout_secs,
+        };
         let orig = tuple(from, self.to, from_port, self.port);
         let reply = tuple(self.to, from, self.port, from_port);
         let body = [
@@ -144,7 +189,7 @@ impl Filler {
             attribute(TUPLE_ORIG | NESTED, &orig),
             attribute(TUPLE_REPLY | NESTED, &reply),
             attribute(STATUS, &kind.status.to_be_bytes()),
-            attribute(TIMEOUT, &kind.timeout_secs.to_be_bytes()),
+            attribute(TIMEOUT, &timeout_secs.to_be_bytes()),
             // CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE
             attribute(
                 PROTOINFO | NESTED,

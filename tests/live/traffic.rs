@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -227,6 +227,66 @@ pub fn churn(host: &Host, to: SocketAddr, per_second: u32) -> Traffic {
             tick();
         }
     })
+}
+
+/// Opens `per_second` connections and keeps each of them, up to `most`.
+pub fn pool(host: &Host, to: SocketAddr, per_second: u32, most: usize) -> Traffic {
+    start(host, move |run| {
+        let mut kept = Vec::new();
+        while run.goes_on() {
+            for _ in 0..run.due(per_second).min((most - kept.len()) as u64) {
+                let stream = TcpStream::connect_timeout(&to, STUCK)
+                    .unwrap_or_else(|e| panic!("connecting to {to}: {e}"));
+                kept.push(stream);
+                run.count();
+            }
+            tick();
+        }
+    })
+}
+
+/// `per_second` questions of one datagram, each from the next port; nobody waits for an answer.
+pub fn questions(host: &Host, to: SocketAddr, per_second: u32) -> Traffic {
+    const FIRST: u64 = 1024;
+    let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }
+        .parse()
+        .expect("an address");
+    start(host, move |run| {
+        while run.goes_on() {
+            for _ in 0..run.due(per_second) {
+                let port = FIRST + run.done.load(Ordering::Relaxed) % (65_536 - FIRST);
+                let from = SocketAddr::new(any.ip(), port as u16);
+                let socket = UdpSocket::bind(from).unwrap_or_else(|e| panic!("binding {from}: {e}"));
+                // A port unreachable of the one before is no matter.
+                let _ = socket.send_to(b"?", to);
+                run.count();
+            }
+            tick();
+        }
+    })
+}
+
+/// Answers each datagram at once.
+pub fn answering_server(host: &Host, at: SocketAddr) -> Traffic {
+    let (ready, listens) = std::sync::mpsc::channel();
+    let traffic = start(host, move |run| {
+        let socket = UdpSocket::bind(at).unwrap_or_else(|error| panic!("binding {at}: {error}"));
+        socket
+            .set_nonblocking(true)
+            .expect("a socket can be non-blocking");
+        let _ = ready.send(());
+        let mut bytes = [0; 512];
+        while run.goes_on() {
+            while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+                // Who has gone meanwhile needs no answer.
+                let _ = socket.send_to(&bytes[..length], from);
+                run.count();
+            }
+            tick();
+        }
+    });
+    listens.recv_timeout(STUCK).expect("the server came up");
+    traffic
 }
 
 /// SYNs to `to`, each from another address that nobody has.

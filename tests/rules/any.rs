@@ -6,14 +6,20 @@ use ctlens::evidence::{Basis, Evidence};
 use ctlens::model::Estimate;
 use proptest::prelude::*;
 
-use crate::heap::{Heap, heap};
+use crate::heap::{Figure, Heap, heap};
+use crate::lasts::{Lasts, Local};
 use crate::scene::{INPUTS, Ports, Scene, Wire, state};
 
 /// What each rule cannot do without.
 pub const NEEDS: &[(&str, &[&str])] = &[
     ("syn-sent-hold", &["half_open"]),
     ("syn-recv-hold", &["half_open"]),
+    ("established-hold", &["lasting", "table"]),
+    ("close-wait-hold", &["lasting", "states", "table"]),
+    ("time-wait-hold", &["states", "table"]),
+    ("udp-hold", &["lasting"]),
     ("table-full", &["table"]),
+    ("hash-undersized", &["table", "host_entries"]),
     ("nat-ports-exhausted", &["nat"]),
     ("insert-clash", &["conntrack"]),
     ("ruleset-drop", &["half_open"]),
@@ -57,6 +63,25 @@ fn heaps() -> impl Strategy<Value = (Heap, [Estimate; 4], Option<f64>)> {
         })
 }
 
+fn lasts(some: u64, others: u64) -> Lasts {
+    let of = |n: u64, place| heap(n as f64, 0.0, 0.0, "", place);
+    Lasts {
+        idle: of(some, "10.9.1.3:80"),
+        idle_for_a_day: Figure::Exact((some / 2) as f64),
+        untold: Figure::Exact(others as f64),
+        idle_local: Some(Local {
+            entries: Figure::Exact((some / 3) as f64),
+            looked_for: (some / 3).min(512),
+            found: (some / 9).min(256),
+            unclosed: 0,
+        }),
+        close_wait: of(others, "[fd00::3]:443"),
+        time_wait: of(some, "10.9.1.3:80"),
+        udp: [("forward".to_string(), of(others, "10.9.1.53:53"))].into(),
+        ..Lasts::default()
+    }
+}
+
 /// Any host: piles of any size, counters, and inputs missing at random.
 fn hosts() -> impl Strategy<Value = (Evidence, Vec<String>)> {
     let directions = prop_oneof![Just("out"), Just("in"), Just("forward"), Just("unknown")];
@@ -91,8 +116,11 @@ fn hosts() -> impl Strategy<Value = (Evidence, Vec<String>)> {
                 states: [
                     ("tcp SYN_SENT".to_string(), count),
                     ("tcp ESTABLISHED".to_string(), used),
+                    ("tcp CLOSE_WAIT".to_string(), range),
+                    ("tcp TIME_WAIT".to_string(), used),
                 ]
                 .into(),
+                lasting: lasts(used, range),
                 ..Scene::default()
             }
             .conntrack("drop", counters.0)

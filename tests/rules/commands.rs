@@ -6,11 +6,11 @@ use crate::heap::{Heap, heap};
 use crate::scene::Scene;
 
 /// Deleted with all that is in it, also where a test fails.
-struct Namespace(String);
+pub struct Namespace(String);
 
 impl Namespace {
     /// `None` where namespaces or the tools are not to be had.
-    fn new(name: &str) -> Option<Namespace> {
+    pub fn new(name: &str) -> Option<Namespace> {
         let name = format!("ctrul{name}{}", std::process::id());
         let tools = ["conntrack", "nft", "sysctl"];
         let has = |tool: &&str| {
@@ -29,7 +29,7 @@ impl Namespace {
         made.then_some(Namespace(name))
     }
 
-    fn run(&self, command: &str) -> Output {
+    pub fn run(&self, command: &str) -> Output {
         let mut ip = Command::new("ip");
         let out = ip
             .args(["netns", "exec", &self.0, "sh", "-c", command])
@@ -55,7 +55,7 @@ impl Namespace {
     }
 
     /// Destination and state of what is left.
-    fn left(&self) -> Vec<String> {
+    pub fn left(&self) -> Vec<String> {
         let mut out: Vec<String> = ["ipv4", "ipv6"]
             .iter()
             .flat_map(|family| {

@@ -82,7 +82,7 @@ fn direction(name: &str) -> Direction {
     }
 }
 
-fn pile(heap: &Heap) -> Pile {
+pub fn pile(heap: &Heap) -> Pile {
     let mut destinations: Vec<Destination> = heap
         .to
         .iter()

@@ -9,6 +9,8 @@ mod fixtures;
 mod heap;
 mod host;
 mod hosts;
+mod lasting;
+mod lasts;
 mod late;
 mod missing;
 mod sampled;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::filter::{SceneRule, ruleset};
 use crate::heap::{Heap, destinations, piles, socket};
+use crate::lasts::{Lasts, lasting};
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -78,6 +79,9 @@ pub struct Scene {
     /// By `out`, `in`, `forward`, `unknown`.
     pub syn_sent: BTreeMap<String, Heap>,
     pub syn_recv: BTreeMap<String, Heap>,
+    pub lasting: Lasts,
+    /// Entries of all namespaces; absent: as many as `count`.
+    pub host_entries: Option<u64>,
     pub syn_sent_sockets: Option<u64>,
     pub sockets_without_entry: Option<u64>,
     /// Sockets by `address:port` they want to go to.
@@ -98,8 +102,8 @@ pub struct Scene {
     pub timeouts: BTreeMap<String, u32>,
     /// Sources that were refused.
     pub gaps: Vec<String>,
-    /// Inputs that were not had at all: `table`, `states`, `half_open`, `conntrack`, `net`, `sockets`, `listeners`,
-    /// `ports`, `ruleset`, `nat`, `stale_nat`.
+    /// Inputs that were not had at all: `table`, `states`, `half_open`, `lasting`, `host_entries`, `conntrack`, `net`,
+    /// `sockets`, `listeners`, `ports`, `ruleset`, `nat`, `stale_nat`.
     pub absent: Vec<String>,
     pub expect: Expect,
 }
@@ -117,6 +121,14 @@ pub struct Expect {
     pub says: Vec<String>,
 }
 
+const TIMEOUTS: [(&str, u32); 5] = [
+    ("SYN_SENT", 120),
+    ("SYN_RECV", 60),
+    ("ESTABLISHED", 432_000),
+    ("CLOSE_WAIT", 60),
+    ("TIME_WAIT", 120),
+];
+
 impl Default for Scene {
     fn default() -> Scene {
         Scene {
@@ -130,6 +142,8 @@ impl Default for Scene {
             states: BTreeMap::new(),
             syn_sent: BTreeMap::new(),
             syn_recv: BTreeMap::new(),
+            lasting: Lasts::default(),
+            host_entries: None,
             syn_sent_sockets: Some(0),
             sockets_without_entry: Some(0),
             without_entry_to: BTreeMap::new(),
@@ -144,9 +158,7 @@ impl Default for Scene {
             ports: Vec::new(),
             tap: None,
             settings: BTreeMap::new(),
-            timeouts: [("SYN_SENT", 120), ("SYN_RECV", 60), ("TIME_WAIT", 120)]
-                .map(|(state, secs)| (state.to_string(), secs))
-                .into(),
+            timeouts: TIMEOUTS.map(|(state, secs)| (state.to_string(), secs)).into(),
             gaps: Vec::new(),
             absent: Vec::new(),
             expect: Expect::default(),
@@ -201,6 +213,8 @@ impl Scene {
                 without_entry_to: destinations(&self.without_entry_to),
                 ..HalfOpen::default()
             }),
+            lasting: given("lasting").then(|| lasting(&self.lasting)),
+            host_entries: self.host_entries.or(self.count).filter(|_| given("host_entries")),
             conntrack: given("conntrack").then(|| self.counters()),
             net: given("net").then(|| self.net_counters()),
             sockets: given("sockets").then(|| self.sockets.clone()),
@@ -219,6 +233,7 @@ impl Scene {
         };
         out.host.kernel = self.kernel.clone();
         out.settings.0 = self.settings.clone();
+        out.timeouts.udp = Some(30);
         for (state, secs) in &self.timeouts {
             let state =
                 TcpState::from_name(state).unwrap_or_else(|| panic!("no TCP state is called {state}"));
@@ -242,6 +257,11 @@ impl Scene {
             max: self.max,
             buckets: self.buckets,
             fill,
+            mean_chain: self
+                .host_entries
+                .or(self.count)
+                .zip(self.buckets)
+                .map(|(entries, buckets)| 2.0 * entries as f64 / buckets as f64),
             dumped: self.dumped.or(self.count),
             sampled_of: self.sampled_of,
             ..Table::default()
@@ -299,10 +319,12 @@ impl Scene {
     }
 }
 
-pub const INPUTS: [&str; 11] = [
+pub const INPUTS: [&str; 13] = [
     "table",
     "states",
     "half_open",
+    "lasting",
+    "host_entries",
     "conntrack",
     "net",
     "sockets",

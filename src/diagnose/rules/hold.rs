@@ -5,6 +5,7 @@ use crate::diagnose::half_open::{
 };
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Looked, Verdict, Weighed, count, estimate, fact, fix, remark, whole};
+use crate::diagnose::share::little;
 use crate::evidence::{Basis, Destination, Direction, Evidence, Pile};
 use crate::model::{Estimate, TcpState};
 
@@ -57,7 +58,11 @@ pub fn held<'a>(evidence: &'a Evidence, state: TcpState, who: &str) -> Held<'a> 
     let mut items = vec![basis_item(&sum, state, basis, who)];
     items.extend(again_on_wire(evidence, state, basis));
     items.extend(amplified(&sum, basis));
-    items.extend(little(evidence, state, pile));
+    items.extend(little(
+        pile.entries,
+        pile.new_per_s,
+        evidence.timeouts.of_tcp(state),
+    ));
     items.extend(any_direction(direction, basis));
     items.extend(another_way(evidence, direction, pile));
     if sum.unclear.value > sum.entries.value * 0.2 {
@@ -158,10 +163,15 @@ pub fn looked(evidence: &Evidence, sum: &Sum, pile: &Pile) -> Looked {
 /// Below this, deletes by destination would leave most of the pile.
 const MOST: f64 = 0.5;
 
-/// Deletes what is held: by destination where the named ones are most of the pile, else the whole state. conntrack(8)
-/// deletes by state and tuple; who still tries it does not know.
+/// Deletes what is held of a TCP state, see [`deletes_of`].
 pub fn deletes(state: TcpState, pile: &Pile, caution: &str) -> Vec<Fix> {
     let name = state.name();
+    deletes_of(&format!("-p tcp --state {name}"), name, pile, caution)
+}
+
+/// Deletes what is held: by destination where the named ones are most of the pile, else all that `selects`.
+/// conntrack(8) deletes by state and tuple; who still tries it does not know.
+pub fn deletes_of(selects: &str, name: &str, pile: &Pile, caution: &str) -> Vec<Fix> {
     let effect = "frees them at once; a sysctl does not shorten entries already there";
     let targets = named(pile);
     let covered: f64 = targets.iter().map(|d| d.entries.value).sum();
@@ -170,7 +180,7 @@ pub fn deletes(state: TcpState, pile: &Pile, caution: &str) -> Vec<Fix> {
         let delete = |(index, target): (usize, &&Destination)| {
             let family = if target.addr.is_ipv6() { "-f ipv6 " } else { "" };
             let command = format!(
-                "conntrack -D {family}-p tcp --state {name} --reply-src {} --reply-port-src {} >/dev/null",
+                "conntrack -D {family}{selects} --reply-src {} --reply-port-src {} >/dev/null",
                 target.addr, target.port
             );
             let what = match index {
@@ -192,7 +202,7 @@ pub fn deletes(state: TcpState, pile: &Pile, caution: &str) -> Vec<Fix> {
         let what = format!("Delete all {called}{name} entries now ({caution})");
         fix(
             what,
-            Some(format!("conntrack -D {family}-p tcp --state {name} >/dev/null")),
+            Some(format!("conntrack -D {family}{selects} >/dev/null")),
             effect,
         )
     };
@@ -297,28 +307,4 @@ fn factors(sum: &Sum, factor: f64) -> Estimate {
         low: (sum.entries.low / sum.live.high.max(1.0)).min(factor),
         high: (sum.entries.high / sum.live.low.max(1.0)).max(factor),
     }
-}
-
-/// Occupancy is arrivals x timeout, whoever still waits: it explains the pile, and proves nobody gone.
-fn little(evidence: &Evidence, state: TcpState, pile: &Pile) -> Option<Weighed> {
-    let timeout = evidence.timeouts.of_tcp(state)?;
-    let rate = pile.new_per_s.filter(|rate| rate.value >= 1.0)?;
-    let predicted = rate.value * f64::from(timeout);
-    let fits = (pile.entries.value / predicted - 1.0).abs() <= 0.3;
-    let text = format!(
-        "{} a second x {timeout} s timeout = {}{}",
-        whole(rate.value),
-        whole(predicted),
-        if fits {
-            ", which is what the table holds"
-        } else {
-            ": where the pile is heading at this rate"
-        }
-    );
-    let bounds = Estimate {
-        value: predicted,
-        low: rate.low * f64::from(timeout),
-        high: rate.high * f64::from(timeout),
-    };
-    Some(estimate("rate-times-timeout", 0.0, text, bounds, "entries"))
 }

@@ -3,9 +3,12 @@
 use super::nat_ports_exhausted;
 use crate::diagnose::cause::Cause;
 use crate::diagnose::losses::{Losses, losses};
-use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, fact, fix, remark, whole};
+use crate::diagnose::report::Fix;
+use crate::diagnose::rule::{
+    Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
+};
 use crate::evidence::Evidence;
-use crate::model::Action;
+use crate::model::{Action, FilterRule};
 
 pub const RULE: Rule = Rule {
     cause: Cause::InsertClash,
@@ -54,6 +57,30 @@ fn check(evidence: &Evidence) -> Verdict {
 }
 
 fn finding(evidence: &Evidence, lost: &Losses, text: String) -> Finding {
+    let in_order = evidence.ruleset.as_ref().and_then(|facts| {
+        let mut rules = facts.source_nat();
+        rules
+            .find(|(_, mapping)| !mapping.fully_random)
+            .map(|(rule, _)| rule)
+    });
+    Finding {
+        headline: format!(
+            "Conntrack dropped {} packets in {:.1} s that raced to insert the same flow.",
+            whole(lost.failed as f64),
+            evidence.window_secs
+        ),
+        place: Vec::new(),
+        entries: None,
+        evidence: items(evidence, lost, text, in_order),
+        fixes: fixes(in_order),
+        looked: Looked::For(format!(
+            "the table has room, chaintoolong rose by {}, and no port range is full",
+            lost.too_long
+        )),
+    }
+}
+
+fn items(evidence: &Evidence, lost: &Losses, text: String, in_order: Option<&FilterRule>) -> Vec<Weighed> {
     let mut items: Vec<Weighed> = vec![
         fact("insert-failed-rises", 1.5, text, lost.failed as f64, "packets"),
         remark(
@@ -75,31 +102,30 @@ fn finding(evidence: &Evidence, lost: &Losses, text: String) -> Finding {
             "packets",
         ));
     }
-    if let Some(rows) = &evidence.states {
-        let udp = rows
-            .iter()
-            .find(|row| row.proto == "udp" && row.entries.value >= 1.0);
-        if let Some(row) = udp {
-            let text = format!(
-                "{} UDP entries: such flows begin with several packets at once",
-                whole(row.entries.value)
-            );
-            items.push(fact("udp-entries", 0.3, text, row.entries.value, "entries"));
-        }
+    let rows = evidence.states.as_deref().unwrap_or(&[]);
+    if let Some(row) = rows
+        .iter()
+        .find(|row| row.proto == "udp" && row.entries.value >= 1.0)
+    {
+        let text = format!(
+            "{} UDP entries: such flows begin with several packets at once",
+            count(row.entries)
+        );
+        items.push(estimate("udp-entries", 0.3, text, row.entries, "entries"));
     }
-    let random = evidence.ruleset.as_ref().and_then(|facts| {
-        let mut rules = facts.source_nat();
-        rules
-            .find(|(_, mapping)| !mapping.fully_random)
-            .map(|(rule, _)| rule)
-    });
-    let mut fixes = Vec::new();
-    if let Some(rule) = random {
+    if let Some(rule) = in_order {
         let text = format!(
             "`{}` picks ports in order: parallel packets pick the same",
             rule.text
         );
         items.push(remark("not-fully-random", 0.3, text));
+    }
+    items
+}
+
+fn fixes(in_order: Option<&FilterRule>) -> Vec<Fix> {
+    let mut fixes = Vec::new();
+    if let Some(rule) = in_order {
         let verb = match rule.then {
             Action::Masquerade(_) => "masquerade",
             _ => "snat",
@@ -120,19 +146,5 @@ fn finding(evidence: &Evidence, lost: &Losses, text: String) -> Finding {
         Some("conntrack -E -e NEW -p udp -o timestamp | head -n 50".to_string()),
         "one source port, one resolver: A and AAAA together",
     ));
-    Finding {
-        headline: format!(
-            "Conntrack dropped {} packets in {:.1} s that raced to insert the same flow.",
-            whole(lost.failed as f64),
-            evidence.window_secs
-        ),
-        place: Vec::new(),
-        entries: None,
-        evidence: items,
-        fixes,
-        looked: Looked::For(format!(
-            "the table has room, chaintoolong rose by {}, and no port range is full",
-            lost.too_long
-        )),
-    }
+    fixes
 }

@@ -1,9 +1,13 @@
 //! The rules, one file each, in the order of their codes.
 
 mod backend_unresponsive;
+mod close_wait_hold;
 mod ephemeral_ports_exhausted;
+mod established_hold;
+mod hash_undersized;
 mod hold;
 mod insert_clash;
+mod lasting;
 mod listener_overflow;
 mod nat_ports_exhausted;
 mod ruleset_drop;
@@ -12,6 +16,8 @@ mod syn_flood;
 mod syn_recv_hold;
 mod syn_sent_hold;
 mod table_full;
+mod time_wait_hold;
+mod udp_hold;
 
 use super::rule::Rule;
 
@@ -21,7 +27,12 @@ pub use syn_flood::looks_spoofed;
 pub const RULES: &[&Rule] = &[
     &syn_sent_hold::RULE,
     &syn_recv_hold::RULE,
+    &established_hold::RULE,
+    &close_wait_hold::RULE,
+    &time_wait_hold::RULE,
+    &udp_hold::RULE,
     &table_full::RULE,
+    &hash_undersized::RULE,
     &nat_ports_exhausted::RULE,
     &insert_clash::RULE,
     &ruleset_drop::RULE,

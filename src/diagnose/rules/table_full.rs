@@ -5,14 +5,13 @@ use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{
     Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
 };
+use crate::diagnose::share::more_room;
 use crate::evidence::{Evidence, StateRow, Table};
 
 /// At this fill the next spike drops packets; conntrack evicts and drops only above 100 %.
 const FULL: f64 = 0.98;
 /// Drops and evictions with less fill than this have another cause (NAT ports, clashes).
 const NEARLY_FULL: f64 = 0.9;
-/// The kernel keeps both sizes in an int.
-const LARGEST_MAX: u64 = i32::MAX as u64;
 
 pub const RULE: Rule = Rule {
     cause: Cause::TableFull,
@@ -145,25 +144,7 @@ fn filled_by(row: &StateRow) -> String {
 }
 
 fn fixes(table: &Table, filler: Option<&StateRow>) -> Vec<Fix> {
-    let mut out = Vec::new();
-    if let Some(max) = table.max {
-        let twice = max.saturating_mul(2).min(LARGEST_MAX);
-        let command = format!("sysctl -w net.netfilter.nf_conntrack_max={twice}");
-        let effect = "at once; run it in the initial namespace: the limit is one for the host";
-        out.push(fix(
-            "Double the limit (about 320 bytes an entry)",
-            Some(command),
-            effect,
-        ));
-        if table.buckets.is_some_and(|buckets| buckets < twice) {
-            let command = format!("sysctl -w net.netfilter.nf_conntrack_buckets={twice}");
-            out.push(fix(
-                "Let the hash keep up with it",
-                Some(command),
-                "keeps the chains short",
-            ));
-        }
-    }
+    let mut out = more_room(table);
     if let Some(state) = filler.and_then(|row| row.state.as_deref()) {
         out.push(fix(
             format!("See who fills it with {state}"),

@@ -22,10 +22,10 @@ const LARGEST: u64 = 1_000_000;
 /// What the limit is lowered to where that is allowed.
 const LOWERED: &str = "50000";
 /// May write a setting of the whole machine.
-const GLOBAL: &str = "CTLENS_TEST_GLOBAL";
+pub const GLOBAL: &str = "CTLENS_TEST_GLOBAL";
 
 /// Nobody's, and this host has a route to it.
-const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 200);
+pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(10, 77, 1, 200);
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -38,7 +38,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// The limit in force; lowered, and put back by the guard, where it is too large and lowering is allowed.
-fn limit() -> Result<(u64, Option<Changed>), String> {
+pub fn limit() -> Result<(u64, Option<Changed>), String> {
     let read = || fs::read_to_string(MAX).ok()?.trim().parse::<u64>().ok();
     let Some(max) = read() else {
         return Err(format!("{MAX} cannot be read"));
@@ -81,7 +81,7 @@ fn full_of(kind: Kind, max: u64, per_second: u32) -> Stage {
     stage
 }
 
-fn filled(host: &Host, from: IpAddr, kind: Kind, entries: u64) -> Filler {
+pub fn filled(host: &Host, from: IpAddr, kind: Kind, entries: u64) -> Filler {
     let IpAddr::V4(from) = from else {
         unreachable!("the pair is an IPv4 one")
     };

@@ -9,8 +9,10 @@ use crate::lab::Family;
 
 pub mod flood;
 pub mod full;
+pub mod hash;
 pub mod healthy;
 pub mod hold;
+pub mod lasting;
 pub mod nat;
 pub mod overflow;
 pub mod ports;
@@ -32,8 +34,11 @@ pub fn all() -> Vec<Trial> {
     out.extend(ruleset::trials());
     out.extend(nat::trials());
     out.extend(healthy::trials());
+    out.extend(lasting::trials());
     // Last: they have the machine to themselves.
+    out.extend(lasting::alone_trials());
     out.extend(full::trials());
+    out.extend(hash::trials());
     out
 }
 
