@@ -386,3 +386,31 @@ fn json_keeps_its_order_and_whole_figures() {
         .count();
     assert_eq!(text.matches("\"state\": \"found\"").count(), found);
 }
+
+#[test]
+fn the_page_of_each_cause_fits_a_terminal_and_keeps_its_commands_whole() {
+    let pages = ctlens::diagnose::pages();
+    for page in &pages {
+        let text = ctlens::render::explain_text(page, &PLAIN);
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("$ ")) {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        assert_in_order(
+            &text,
+            &[
+                "What\n",
+                "Example\n",
+                "What would refute it\n",
+                "How sure\n",
+                "  $ ctlens explain ",
+            ],
+        );
+    }
+    let list = ctlens::render::causes_text(&pages, &PLAIN);
+    for page in &pages {
+        assert!(
+            list.contains(&page.code) && list.contains(page.name.name()),
+            "{list}"
+        );
+    }
+}

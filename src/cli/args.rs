@@ -65,6 +65,11 @@ pub enum Command {
     /// settings; not the content of any packet. Refusals are recorded like answers: diagnose --from FILE prints the
     /// same bytes again, on any machine.
     Record(RecordArgs),
+    /// The page of a cause: what it is, how it is told apart, what to do
+    ///
+    /// CAUSE is a code (CT001) or a name (syn-sent-hold), as diagnose prints them; without it, all causes are listed.
+    /// JSON has the schema ctlens.cause/1.
+    Explain(ExplainArgs),
 }
 
 /// Where to look and how to print.
@@ -88,6 +93,19 @@ pub struct CommonArgs {
     /// Say on stderr how the table is read, and why so
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// A code or a name
+    #[arg(value_name = "CAUSE")]
+    pub cause: Option<String>,
+    /// text for people, json for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Colour in text: never in a pipe, and never with NO_COLOR set, unless `always`
+    #[arg(long, value_enum, default_value_t = When::Auto, visible_alias = "color")]
+    pub colour: When,
 }
 
 /// How much of a large table to read.

@@ -126,9 +126,9 @@ impl Drop for Progress {
     }
 }
 
-/// Colour only where a person reads, unless told otherwise (<https://no-color.org>); commands that reach `netns`.
-pub fn style(common: &CommonArgs, netns: Option<&str>) -> Style {
-    let colour = match common.colour {
+/// Colour only where a person reads, unless told otherwise (<https://no-color.org>).
+pub fn plain_style(colour: When) -> Style {
+    let colour = match colour {
         When::Always => true,
         When::Never => false,
         When::Auto => {
@@ -137,12 +137,20 @@ pub fn style(common: &CommonArgs, netns: Option<&str>) -> Style {
             io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
         }
     };
+    Style {
+        colour,
+        ..Style::default()
+    }
+}
+
+/// The same, and commands that reach `netns`.
+pub fn style(common: &CommonArgs, netns: Option<&str>) -> Style {
     let again = netns.map_or(String::new(), |netns| format!("--netns {}", shell_quoted(netns)));
     let inside = netns.map_or(Vec::new(), |netns| Netns::parse(netns).entered_by());
     let inside: Vec<_> = inside.iter().map(|word| shell_quoted(word)).collect();
     Style {
-        colour,
         again,
         inside: inside.join(" "),
+        ..plain_style(common.colour)
     }
 }

@@ -8,6 +8,7 @@ mod half_open;
 mod judge;
 mod lean;
 mod losses;
+mod page;
 mod report;
 mod rule;
 mod rules;
@@ -16,6 +17,7 @@ mod trigger;
 
 pub use cause::{Cause, Side};
 pub use half_open::{either, listed};
+pub use page::{CausePage, Part, Section, pages};
 pub use report::{
     EvidenceItem, FindingDoc, FindingState, Fix, GapDoc, HostDoc, Judgement, Lean, Other, Report, RuledOut,
     SCHEMA, Trigger,
@@ -63,14 +65,6 @@ pub fn diagnose(evidence: &Evidence) -> Report {
 fn date(moment: Moment) -> Option<String> {
     let secs = i64::try_from(moment.real_ns / 1_000_000_000).ok()?;
     Some(jiff::Timestamp::from_second(secs).ok()?.to_string())
-}
-
-/// What a user may read about a cause; `None` where this version has no rule for it.
-pub fn explain(cause: Cause) -> Option<&'static str> {
-    RULES
-        .iter()
-        .find(|rule| rule.cause == cause)
-        .map(|rule| rule.explain)
 }
 
 fn finding_doc(cause: Cause, outcomes: &[(Cause, &Verdict)]) -> FindingDoc {

@@ -2,6 +2,7 @@
 
 mod columns;
 mod diagnose;
+mod explain;
 mod figures;
 mod flow;
 mod json;
@@ -12,8 +13,9 @@ mod top;
 mod verdict;
 
 pub use diagnose::diagnose_text;
+pub use explain::{causes_text, explain_text};
 pub use flow::{FLOW_SCHEMA, flow_json, flow_text};
-pub use json::report_json;
+pub use json::{document, report_json};
 pub use status::status_text;
 pub use style::{Style, shell_quoted};
 pub use top::{TOP_SCHEMA, top_json, top_text};

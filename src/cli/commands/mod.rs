@@ -1,12 +1,14 @@
 //! One file per command: what it asks for, and what it prints of it.
 
 mod diagnose;
+mod explain;
 mod list;
 mod record;
 mod report;
 mod status;
 
 pub use diagnose::diagnose;
+pub use explain::explain;
 pub use list::list;
 pub use record::record;
 pub use status::status;

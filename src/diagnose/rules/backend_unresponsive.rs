@@ -16,13 +16,17 @@ const LEAST_REFUSALS: f64 = 10.0;
 pub const RULE: Rule = Rule {
     cause: Cause::BackendUnresponsive,
     explain: "\
-What: SYNs leave this host, or pass through it, and nothing comes back from that address, or from the path beyond
-this host.
+What: SYNs leave this host, or pass through it, and nothing comes back from that address, or from the path beyond this
+host.
 Why it matters: every attempt waits for its timeout. The firewall is not at fault as long as its entries are live.
+Example:
+  $ tcpdump -ni any -c 20 src host 10.9.1.3 and tcp port 80
+stays empty while attempts go on.
 How it is told apart: a SYN_SENT entry proves that this host's ruleset let the SYN out and that no SYN/ACK and no RST
 reached conntrack. A backend that refuses with a RST leaves no entry. Where no few destinations stand out it is a
-scan, dead addresses or a path, and no backend is named. Entries are as many as live attempts; where they are many more,
-the firewall holds the pile-up and the backend is only its trigger.
+scan, dead addresses or a path, and no backend is named. Entries are as many as live attempts; where they are many
+more, the firewall holds the pile-up and the backend is only its trigger. A RST or an ICMP error is backend-refusing;
+SYN/ACKs that reach this host and are eaten here are ruleset-drop or rp-filter-drop.
 What to do: look at the named address; the tap shows whether its SYN/ACKs arrive and are eaten here.",
     refutes: "SYN/ACKs from it seen on this host's interfaces: then this host's raw rules or routes eat them",
     check,

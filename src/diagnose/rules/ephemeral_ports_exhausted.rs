@@ -14,8 +14,12 @@ pub const RULE: Rule = Rule {
     explain: "\
 What: all ports of ip_local_port_range are in use towards one destination address and port.
 Why it matters: connect() fails with EADDRNOTAVAIL at once: no SYN is sent, no entry is made, and no counter rises.
+Example:
+  $ ss -Htan dst 10.9.1.3:80 | wc -l
+gives about 28,232, the size of 32768-60999, and programs log `Cannot assign requested address`.
 How it is told apart: distinct local ports per (source address, destination, port) against the range less
-ip_local_reserved_ports. TIME_WAIT ports count only where tcp_tw_reuse does not let connect() take them.
+ip_local_reserved_ports. TIME_WAIT ports count only where tcp_tw_reuse does not let connect() take them. Ports that a
+gateway translates to are nat-ports-exhausted.
 What to do: reuse connections (keep-alive pools), widen the range, add source or destination addresses.",
     refutes: "free ports left in ip_local_port_range towards every destination",
     check,

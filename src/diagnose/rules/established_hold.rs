@@ -13,17 +13,17 @@ use crate::model::{Estimate, TcpState};
 pub const RULE: Rule = Rule {
     cause: Cause::EstablishedHold,
     explain: "\
-What: connections that no packet has touched for longer than keepalives leave them alone (2 h 11 min) fill the table. The
-firewall keeps each for nf_conntrack_tcp_timeout_established, five days by default.
+What: connections that no packet has touched for longer than keepalives leave them alone (2 h 11 min) fill the table.
+The firewall keeps each for nf_conntrack_tcp_timeout_established, five days by default.
 Why it matters: ESTABLISHED entries are ASSURED: a full table cannot evict them, and new connections are dropped for
 ones whose ends are long gone.
 Example: `ctlens list --state ESTABLISHED --older-than 1d --top dst:dport` names whose they are.
-How it is told apart: an entry's idle time is the timeout in force less what is left of it. Entries with an end on this
-host are joined with its sockets: with a socket they are a pool that waits, without one they are held. Of forwarded ones
-only the time tells. An entry whose other direction never sent anything was picked up in the middle
+How it is told apart: an entry's idle time is the timeout in force less what is left of it. Entries with an end on
+this host are joined with its sockets: with a socket they are a pool that waits, without one they are held. Of
+forwarded ones only the time tells. An entry whose other direction never sent anything was picked up in the middle
 (nf_conntrack_tcp_loose): where such entries are young, the answers take another way, and that is asymmetric-routing.
-What to do: shorten the timeout, not below 7,440 s (RFC 5382) nor below the hosts' keepalive time; then delete what is in
-the table by its idle time, since that keeps the timeout that it has.",
+What to do: shorten the timeout, not below 7,440 s (RFC 5382) nor below the hosts' keepalive time; then delete what is
+in the table by its idle time, since that keeps the timeout that it has.",
     refutes: "sockets of this host behind the idle entries; idle connections that come back in a second look",
     check,
 };

@@ -13,16 +13,16 @@ use crate::model::{Action, FilterRule};
 pub const RULE: Rule = Rule {
     cause: Cause::InsertClash,
     explain: "\
-What: packets that begin a flow race each other, or pick the same translated port at the same moment; only one entry can
-be inserted, and conntrack drops the other packet.
-Why it matters: clients see delays of exactly 1, 3 or 5 s now and then: a resolver that sends A and AAAA questions from one
-UDP port, or parallel connections through masquerading.
+What: packets that begin a flow race each other, or pick the same translated port at the same moment; only one entry
+can be inserted, and conntrack drops the other packet.
+Why it matters: clients see delays of exactly 1, 3 or 5 s now and then: a resolver that sends A and AAAA questions
+from one UDP port, or parallel connections through masquerading.
 Example:
   $ conntrack -S
 shows insert_failed rising with the delays, on a table that is nearly empty.
 How it is told apart: insert_failed rises while the table has room (table-full), no port range is full
-(nat-ports-exhausted) and no chain is too long (hash-undersized). clash_resolve counts the races that ended well. A delay
-on every single connection is no race.
+(nat-ports-exhausted) and no chain is too long (hash-undersized). clash_resolve counts the races that ended well. A
+delay on every single connection is no race.
 What to do: masquerade with fully-random, let the resolver use one question at a time, or take DNS out of tracking.
   $ nft add rule ip nat post oifname eth0 masquerade fully-random",
     refutes: "insert_failed flat, a full port range, or a full table",

@@ -20,8 +20,12 @@ pub const RULE: Rule = Rule {
 What: an accept queue (or SYN queue) of a local listener is full, and the kernel drops SYNs to it.
 Why it matters: clients retry and wait; each dropped SYN leaves an inbound SYN_SENT entry in this host's own table, so
 the firewall looks guilty while the program does not call accept() fast enough.
+Example:
+  $ ss -ltn
+shows Recv-Q above Send-Q (129 of 128) for the listener, and `nstat -az TcpExtListenOverflows` rises.
 How it is told apart: TcpExt ListenOverflows, ListenDrops or TCPReqQFullDrop rise in the window, and the half-open
-entries are inbound. LISTEN sockets show the queue that is at its backlog.
+entries are inbound. LISTEN sockets show the queue that is at its backlog. A full SYN queue alone, with one SYN from
+each of very many sources, is syn-flood.
 What to do: raise the program's backlog and somaxconn (the smaller of both counts), and find out why accept() is slow.",
     refutes: "ListenOverflows, ListenDrops and TCPReqQFullDrop flat while the entries arrive",
     check,

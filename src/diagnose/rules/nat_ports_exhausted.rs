@@ -25,11 +25,12 @@ Why it matters: the SYN is dropped in silence: no entry, no log line, no ICMP, a
 Example:
   $ conntrack -L -p tcp --reply-src 10.9.1.3 --reply-port-src 443 -n 192.0.2.1 | wc -l
 counts the ports in use from 192.0.2.1; a masquerade to :5000-5999 has 1,000 of them.
-How it is told apart: ports are per translated address and destination. insert_failed and drop rise together, one each for
-every lost SYN, while fill stays low (table-full is another matter); and entries towards one destination reach the range
-that the ruleset gives. `found` rises long before, which is a warning and no fault. TIME_WAIT ports are free again for new
-connections since Linux 6.12; SYN_SENT ports never are: a backend that does not answer (backend-unresponsive) uses them up
-at 64,512 / 120 s = 538 failing connections a second. Without a full range the same counters mean insert-clash.
+How it is told apart: ports are per translated address and destination. insert_failed and drop rise together, one each
+for every lost SYN, while fill stays low (table-full is another matter); and entries towards one destination reach the
+range that the ruleset gives. `found` rises long before, which is a warning and no fault. TIME_WAIT ports are free
+again for new connections since Linux 6.12; SYN_SENT ports never are: a backend that does not answer
+(backend-unresponsive) uses them up at 64,512 / 120 s = 538 failing connections a second. Without a full range the
+same counters mean insert-clash.
 What to do: see to what holds the ports, then add addresses to the NAT rule or widen its range.",
     refutes: "free ports left towards the destination, or insert_failed and drop that do not rise",
     check,

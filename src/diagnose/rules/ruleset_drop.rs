@@ -19,12 +19,12 @@ Why it matters: to the program it looks as if the backend were dead, and to the 
 Example:
   $ nft -a list chain inet filter output
 shows `tcp dport 8080 counter packets 3021 drop # handle 7`; the counter rises with each attempt.
-How it is told apart: by what is left behind. A SYN that is dropped here leaves no entry, only a socket that waits (or a
-SYN that came in and vanished). A reply dropped after conntrack saw it leaves SYN_RECV while the socket still waits. A
-reply dropped before conntrack (raw, ingress) leaves SYN_SENT, and only the wire shows the SYN/ACK. Then the rules that
-such packets pass are looked at: one that matches and whose counter rises in the window is named; without a counter it is
-named by elimination, with less confidence. A drop counter that rises alone is no fault: any firewall on the Internet
-drops scans all day. backend-unresponsive is what it looks like from inside.
+How it is told apart: by what is left behind. A SYN that is dropped here leaves no entry, only a socket that waits (or
+a SYN that came in and vanished). A reply dropped after conntrack saw it leaves SYN_RECV while the socket still waits.
+A reply dropped before conntrack (raw, ingress) leaves SYN_SENT, and only the wire shows the SYN/ACK. Then the rules
+that such packets pass are looked at: one that matches and whose counter rises in the window is named; without a
+counter it is named by elimination, with less confidence. A drop counter that rises alone is no fault: any firewall on
+the Internet drops scans all day. backend-unresponsive is what it looks like from inside.
 What to do: accept these packets before the rule, or delete it by its handle.
   $ nft delete rule inet filter output handle 7",
     refutes: "a drop rule's counter that stays flat while attempts fail, or answers that come through",

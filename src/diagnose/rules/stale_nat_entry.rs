@@ -15,9 +15,9 @@ Why it matters: after a failover or a deployment some clients never find the new
 Example:
   $ conntrack -L -p udp --dport 514
 shows `[UNREPLIED] src=10.0.0.1` where the rule says `dnat to 10.1.0.7`, with a timeout that jumps back each second.
-How it is told apart: the entry has seen no reply, a packet renewed it a moment ago, and the ruleset (only rules whose every
-condition is understood) sends such packets elsewhere. An entry that is not renewed expires by itself. Silence from the
-right place is backend-unresponsive.
+How it is told apart: the entry has seen no reply, a packet renewed it a moment ago, and the ruleset (only rules whose
+every condition is understood) sends such packets elsewhere. An entry that is not renewed expires by itself. Silence
+from the right place is backend-unresponsive.
 What to do: delete the entry; the client's next packet makes a new one by today's rules.
   $ conntrack -D -p udp --orig-src 10.0.0.9 --orig-port-src 5353 --orig-dst 10.0.0.1 --orig-port-dst 514",
     refutes: "a ruleset that gives the same mapping, or replies that come",

@@ -19,8 +19,12 @@ pub const RULE: Rule = Rule {
     explain: "\
 What: SYNs from very many, mostly spoofed sources; the server answers, nobody completes.
 Why it matters: SYN_RECV entries fill the firewall's table, and the server's SYN queue unless it sends cookies.
+Example:
+  $ ctlens list --state SYN_RECV --top src --limit 5
+shows thousands of sources with one entry each.
 How it is told apart: SYN_RECV (the server does answer) from hundreds of sources with one entry each. Few sources with
-many entries each are clients that do not hear the answer: a path, not a flood.
+many entries each are clients that do not hear the answer: a path, not a flood. Held entries of a flood are
+syn-recv-hold.
 What to do: filter or rate-limit the sources, use synproxy, keep SYN cookies on.",
     refutes: "sources that come again and complete; few sources with many entries each",
     check,

@@ -15,12 +15,16 @@ const FLOOR_SECS: u32 = 31;
 pub const RULE: Rule = Rule {
     cause: Cause::SynRecvHold,
     explain: "\
-What: the firewall holds SYN_RECV entries (the server answered, the client never completed) whose half-open
-connection is gone: the server sent a SYN cookie and kept nothing, or gave up.
+What: the firewall holds SYN_RECV entries (the server answered, the client never completed) whose half-open connection
+is gone: the server sent a SYN cookie and kept nothing, or gave up.
 Why it matters: each stays for nf_conntrack_tcp_timeout_syn_recv (60 s by default); a flood fills the table although
 the server itself is protected by cookies.
+Example:
+  $ nstat -az TcpExtSyncookiesSent
+rises by the thousand while `ss -Htn state syn-recv | wc -l` stays at the size of the SYN queue.
 How it is told apart: on the server, entries are joined with request sockets; when forwarding, a half-open server
-repeats its SYN/ACK, and silence on the wire means it is gone.
+repeats its SYN/ACK, and silence on the wire means it is gone. Who sets it off is syn-flood, or ruleset-drop,
+rp-filter-drop or asymmetric-routing that eats what would complete it.
 What to do: stop or filter the sources, delete the held entries, shorten the timeout, or put synproxy in front.",
     refutes: "request sockets for most of the entries, or repeated SYN/ACKs on the wire",
     check,

@@ -15,10 +15,14 @@ What: the firewall holds SYN_SENT entries whose originator has given up. A connt
 attempt: it stays for nf_conntrack_tcp_timeout_syn_sent (120 s by default), however soon the client gave up.
 Why it matters: 300 failing attempts a second that give up after 0.3 s are 90 sockets and 36,000 entries; they fill
 the table, and under source NAT each blocks a port.
+Example:
+  $ ctlens list --state SYN_SENT --top dst:dport
+shows 36,000 entries to one backend, while `ss -Htn state syn-sent | wc -l` counts 90 sockets.
 How it is told apart: the entries are joined with the sockets of the host (or, when forwarding, with repeated SYNs on
 the wire). Entries without an originator are held. Where nearly all entries have one, nothing is held: the side that
 does not answer is the bottleneck. Handshakes under way (entries of less than 2 s) are no pile-up, nor are a gateway's
-few SYNs to dead addresses everywhere beside twenty times as many answered connections.
+few SYNs to dead addresses everywhere beside twenty times as many answered connections. Who sets a held pile off is
+named beside it: backend-unresponsive, backend-refusing, listener-overflow, ruleset-drop or asymmetric-routing.
 What to do: mend who leaves the SYNs unanswered, delete the held entries, shorten the timeout for new ones.",
     refutes: "sockets in SYN_SENT, or repeated SYNs on the wire, for most of the entries",
     check,

@@ -19,8 +19,12 @@ pub const RULE: Rule = Rule {
 What: nf_conntrack_count has reached nf_conntrack_max.
 Why it matters: conntrack then evicts random entries that are not ASSURED (early_drop: live handshakes among them);
 where it finds none it drops the packet (drop): new connections fail, at once and for everybody in this namespace.
+Example:
+  $ conntrack -S
+shows drop or early_drop rising, and the kernel's log says `nf_conntrack: table full, dropping packet`.
 How it is told apart: fill near 1 together with rising drop or early_drop. The same counters at low fill mean that NAT
-ports are exhausted or insertions clash. A table full of SYN_SENT alone still takes new flows.
+ports are exhausted or insertions clash. A table full of SYN_SENT alone still takes new flows. Those are
+nat-ports-exhausted and insert-clash; what fills the table is named beside it (syn-sent-hold, time-wait-hold, …).
 What to do: raise nf_conntrack_max (and buckets with it), then see to the state that fills the table.",
     refutes: "fill below 0.9, or neither drop nor early_drop rising",
     check,

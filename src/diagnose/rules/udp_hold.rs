@@ -14,10 +14,10 @@ use crate::model::Estimate;
 pub const RULE: Rule = Rule {
     cause: Cause::UdpHold,
     explain: "\
-What: datagrams that nobody answers fill the table: each leaves an entry for nf_conntrack_udp_timeout (30 s by default),
-however soon the client gave up.
-Why it matters: a resolver asks again and again, each time from a new port. A dead DNS server and 1,000 queries a second
-are 30,000 entries, which come and go with it.
+What: datagrams that nobody answers fill the table: each leaves an entry for nf_conntrack_udp_timeout (30 s by
+default), however soon the client gave up.
+Why it matters: a resolver asks again and again, each time from a new port. A dead DNS server and 1,000 queries a
+second are 30,000 entries, which come and go with it.
 Example: `ctlens list --proto udp --unreplied --top dst:dport` names who does not answer.
 How it is told apart: the entries never saw a packet in reply; where one or few destinations take them, that answer
 nobody, these set it off (backend-unresponsive). Some protocols are never answered (syslog, statsd, NetFlow): of them
