@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use crate::collect::{self, Needs, Presence, Tracking, Wish};
-use crate::evidence::{Census, Counted, Evidence, Ports, Readings, TapLog, assemble};
+use crate::evidence::{Census, Counted, Evidence, Ports, Readings, TapLog, Way, assemble};
 use crate::kernel::Kernel;
-use crate::model::{Gap, Moment, Ruleset, Snapshot, SocketState, TableLook};
+use crate::model::{ConntrackStats, Gap, Moment, NetCounters, Ruleset, Snapshot, SocketState, TableLook};
 
 /// Sockets whose process is looked for.
 const MAX_OWNED: usize = 512;
@@ -100,13 +100,7 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
         addresses: true,
     };
     let mut snapshot = collect::snapshot(kernel, &presence, needs);
-    match collect::ruleset(kernel, &presence, true) {
-        Ok(ruleset) => snapshot.ruleset = Some(ruleset),
-        Err(gap) => gaps.push(gap),
-    }
-    let policies = collect::flow_policies(kernel, &presence, snapshot.ruleset.as_ref());
-    snapshot.flow_policies = policies.is_some();
-    gaps.extend(policies);
+    gaps.extend(rules(kernel, &presence, &mut snapshot));
     let watched_secs = first
         .as_ref()
         .map_or(0.0, |(moment, ..)| snapshot.taken.secs_since(*moment));
@@ -119,6 +113,10 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     };
     let tracking_unknown = untold.is_some();
     gaps.extend(untold);
+    let mut tap = tap;
+    if let Some(tap) = tap.as_mut().filter(|_| filtered(first.as_ref(), &snapshot)) {
+        tap.facts.ways = ways(kernel, tap);
+    }
     let (mut counted, table) = count(kernel, ask, &presence, &snapshot, tap.as_ref(), &mut gaps, notes);
     let ports = ports(kernel, &presence, &snapshot, counted.as_mut(), &mut gaps);
     let (owners, unseen) = collect::owners(kernel, &wanted_inodes(&snapshot));
@@ -142,10 +140,55 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     Ok(evidence)
 }
 
+/// The packet filter's rules, and whether they give flows timeouts of their own.
+fn rules(kernel: &mut dyn Kernel, presence: &Presence, snapshot: &mut Snapshot) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    match collect::ruleset(kernel, presence, true) {
+        Ok(ruleset) => snapshot.ruleset = Some(ruleset),
+        Err(gap) => gaps.push(gap),
+    }
+    let policies = collect::flow_policies(kernel, presence, snapshot.ruleset.as_ref());
+    snapshot.flow_policies = policies.is_some();
+    gaps.extend(policies);
+    gaps
+}
+
 fn wait(kernel: &mut dyn Kernel, secs: f64, since: Moment) {
     if secs > 0.0 {
         let _ = kernel.listen(&[], since.plus_secs(secs), &mut |_, _| ControlFlow::Continue(()));
     }
+}
+
+/// Both kinds of counters at one moment, and what was missed of them.
+type Counters = (Moment, Option<ConntrackStats>, Option<NetCounters>, Vec<Gap>);
+
+/// Whether the reverse path filter dropped something in the window.
+fn filtered(first: Option<&Counters>, snapshot: &Snapshot) -> bool {
+    let of = |net: &Option<NetCounters>| net.as_ref()?.get("TcpExt.IPReversePathFilter");
+    let before = first.and_then(|(_, _, net, _)| of(net));
+    before
+        .zip(of(&snapshot.net))
+        .is_some_and(|(then, now)| now > then)
+}
+
+/// Where packets come in, and which way their answers go.
+fn ways(kernel: &mut dyn Kernel, tap: &TapLog) -> Vec<Way> {
+    let names = collect::interfaces(kernel);
+    let mut out = Vec::new();
+    for (source, ifindex, syn_acks, syns) in tap.arrivals.most() {
+        let Some(arrives_on) = names.get(&ifindex).cloned() else {
+            continue;
+        };
+        out.push(Way {
+            source: Some(source),
+            rp_filter: collect::rp_filter(kernel, &arrives_on),
+            route_by: collect::route_by(kernel, source).and_then(|index| names.get(&index).cloned()),
+            arrives_on,
+            syn_acks,
+            syns,
+        });
+    }
+    out
 }
 
 /// What is there, where there is anything to look at.

@@ -16,6 +16,7 @@ mod sources;
 mod stall;
 mod tally;
 mod tap;
+mod ways;
 mod window;
 
 pub use filter::{FlowFilter, Prefix, admits};
@@ -30,3 +31,4 @@ pub use sockets::sockets;
 pub use sources::{Needs, counters, snapshot};
 pub use tally::{Each, Passed};
 pub use tap::{TapLook, tap, worth_tapping};
+pub use ways::{interfaces, route_by, rp_filter};

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::presence::Presence;
 use super::sockets::sockets;
+use super::ways::strict;
 use crate::kernel::{BpfInstruction, Errno, Kernel, Source};
 use crate::model::{Action, Chain, Gap, Hook, Moment, Ruleset, Segment, SocketState};
 use crate::wire::packet;
@@ -27,10 +28,10 @@ pub struct TapLook {
     pub gaps: Vec<Gap>,
 }
 
-/// Whether a tap can tell something: where SYNs come in, on a host that forwards or that listens, or where a rule may eat
-/// answers before conntrack sees them.
+/// Whether a tap can tell something: where SYNs come in, on a host that forwards or that listens, or where a rule, or
+/// the reverse path filter, may eat answers.
 pub fn worth_tapping(kernel: &mut dyn Kernel, presence: &Presence, ruleset: Option<&Ruleset>) -> bool {
-    ruleset.is_some_and(eats_early) || forwards(kernel) || listens(kernel, presence)
+    ruleset.is_some_and(eats_early) || forwards(kernel) || strict(kernel) || listens(kernel, presence)
 }
 
 fn eats_early(ruleset: &Ruleset) -> bool {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Lasting, NatUse, RulesetFacts, StaleNat};
+use super::{Lasting, NatUse, RulesetFacts, StaleNat, Way};
 use crate::model::{Estimate, Gap, Host, Moment, Process, Settings, TcpState, Timeouts};
 
 /// All that a rule may look at.
@@ -293,9 +293,13 @@ pub struct TapFacts {
     /// SYN/ACKs for a tuple that the table still has in SYN_SENT.
     pub syn_acks_unseen_by_conntrack: u64,
     pub unreachables: u64,
+    /// RSTs that came in.
+    pub resets: u64,
     /// Where SYNs went that came in and have neither an entry nor a RST, largest first, at most [`MAX_DESTINATIONS`];
     /// absent where the table was not read whole.
     pub vanished: Option<Vec<Vanished>>,
+    /// Who sends on which interface, where the reverse path filter dropped something in the window.
+    pub ways: Vec<Way>,
 }
 
 /// SYNs that came in to one place and left no trace in the table.

@@ -24,6 +24,7 @@ mod stale;
 mod tap;
 mod top;
 mod vanished;
+mod ways;
 
 pub use assemble::{Readings, assemble};
 pub use census::Census;
@@ -43,3 +44,4 @@ pub use sought::Sought;
 pub use stale::StaleNat;
 pub use tap::TapLog;
 pub use top::{Key, Top, TopTable, Value};
+pub use ways::Way;

@@ -3,6 +3,7 @@
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::TapFacts;
+use super::ways::Arrivals;
 use crate::model::{Moment, Segment, SegmentKind, Tuple};
 
 /// Segments by tuple, with the number of times each was seen.
@@ -14,6 +15,7 @@ pub struct TapLog {
     syn_acks: HashMap<Tuple, Seen>,
     /// Tuples of RSTs, whoever sent them.
     resets: HashSet<Tuple>,
+    pub arrivals: Arrivals,
 }
 
 #[derive(Clone, Copy)]
@@ -30,6 +32,7 @@ impl Default for TapLog {
             syns: HashMap::new(),
             syn_acks: HashMap::new(),
             resets: HashSet::new(),
+            arrivals: Arrivals::default(),
         }
     }
 }
@@ -44,6 +47,7 @@ impl TapLog {
             return;
         }
         self.facts.segments += 1;
+        self.arrivals.add(segment);
         match segment.kind {
             SegmentKind::Syn => {
                 if let Some(times) = seen_again(&mut self.syns, segment) {
@@ -58,7 +62,8 @@ impl TapLog {
                 }
             }
             SegmentKind::Unreachable { .. } => self.facts.unreachables += 1,
-            SegmentKind::Rst | SegmentKind::OtherTcp => {}
+            SegmentKind::Rst => self.facts.resets += 1,
+            SegmentKind::OtherTcp => {}
         }
     }
 

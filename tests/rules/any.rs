@@ -24,10 +24,13 @@ pub const NEEDS: &[(&str, &[&str])] = &[
     ("insert-clash", &["conntrack"]),
     ("ruleset-drop", &["half_open"]),
     ("stale-nat-entry", &["stale_nat"]),
+    ("window-invalid", &["conntrack"]),
     ("listener-overflow", &["net"]),
     ("ephemeral-ports-exhausted", &["ports"]),
+    ("paws-drop", &["net"]),
     ("backend-unresponsive", &["half_open"]),
     ("syn-flood", &["half_open"]),
+    ("rp-filter-drop", &["net"]),
 ];
 
 fn figures() -> impl Strategy<Value = Estimate> {
@@ -105,6 +108,7 @@ fn hosts() -> impl Strategy<Value = (Evidence, Vec<String>)> {
                     secs,
                     syn_acks_unseen,
                     unreachables,
+                    ..Wire::default()
                 }),
                 ports: vec![Ports {
                     from: "10.0.0.1".into(),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use ctlens::diagnose::{FindingDoc, Report, diagnose};
 use ctlens::evidence::{
-    Evidence, HalfOpen, ListenQueue, NatUse, PortUse, StaleNat, StateRow, Table, TapFacts,
+    Evidence, HalfOpen, ListenQueue, NatUse, PortUse, StaleNat, StateRow, Table, TapFacts, Way,
 };
 use ctlens::model::{Estimate, Flow, Gap, TcpState, Tuple};
 use serde::Deserialize;
@@ -39,6 +39,20 @@ pub struct Wire {
     pub secs: f64,
     pub syn_acks_unseen: u64,
     pub unreachables: u64,
+    pub syn_acks: u64,
+    pub resets: u64,
+    pub ways: Vec<SceneWay>,
+}
+
+/// SYN/ACKs of one sender.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SceneWay {
+    pub source: String,
+    pub arrives_on: String,
+    pub route_by: Option<String>,
+    pub rp_filter: Option<u64>,
+    pub syn_acks: u64,
 }
 
 /// Ports that source NAT has in use.
@@ -224,6 +238,9 @@ impl Scene {
                 secs: wire.secs,
                 syn_acks_unseen_by_conntrack: wire.syn_acks_unseen,
                 unreachables: wire.unreachables,
+                syn_acks: wire.syn_acks,
+                resets: wire.resets,
+                ways: wire.ways.iter().map(way).collect(),
                 ..TapFacts::default()
             }),
             nat: given("nat").then(|| self.nat.iter().map(nat_use).collect()),
@@ -312,6 +329,10 @@ impl Scene {
             "TcpExt.TCPReqQFullDrop",
             "TcpExt.SyncookiesSent",
             "Tcp.OutRsts",
+            "TcpExt.IPReversePathFilter",
+            "TcpExt.PAWSActive",
+            "TcpExt.PAWSEstab",
+            "TcpExt.PAWSTimewait",
         ];
         let mut out: BTreeMap<String, i64> = names.map(|name| (name.to_string(), 0)).into();
         out.extend(self.net.clone());
@@ -362,6 +383,17 @@ pub fn short(report: &Report) -> String {
         verdict.bottleneck.name(),
         verdict.cause.name()
     )
+}
+
+fn way(given: &SceneWay) -> Way {
+    Way {
+        source: Some(given.source.parse().expect("an address")),
+        arrives_on: given.arrives_on.clone(),
+        route_by: given.route_by.clone(),
+        rp_filter: given.rp_filter,
+        syn_acks: given.syn_acks,
+        syns: 0,
+    }
 }
 
 fn nat_use(given: &Translated) -> NatUse {

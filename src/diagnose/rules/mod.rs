@@ -10,6 +10,8 @@ mod insert_clash;
 mod lasting;
 mod listener_overflow;
 mod nat_ports_exhausted;
+mod paws_drop;
+mod rp_filter_drop;
 mod ruleset_drop;
 mod stale_nat_entry;
 mod syn_flood;
@@ -18,6 +20,7 @@ mod syn_sent_hold;
 mod table_full;
 mod time_wait_hold;
 mod udp_hold;
+mod window_invalid;
 
 use super::rule::Rule;
 
@@ -37,8 +40,11 @@ pub const RULES: &[&Rule] = &[
     &insert_clash::RULE,
     &ruleset_drop::RULE,
     &stale_nat_entry::RULE,
+    &window_invalid::RULE,
     &listener_overflow::RULE,
     &ephemeral_ports_exhausted::RULE,
+    &paws_drop::RULE,
     &backend_unresponsive::RULE,
     &syn_flood::RULE,
+    &rp_filter_drop::RULE,
 ];
