@@ -84,10 +84,10 @@ fn finding(evidence: &Evidence, stay: &Stay, share: Share, held: Estimate) -> Fi
     };
     Finding {
         headline: format!(
-            "The firewall holds {} half-closed connections{towards} in CLOSE_WAIT, {:.0} % of its limit: they stay{}.",
+            "The firewall holds {} half-closed connections{towards} in CLOSE_WAIT, {:.0} % of its limit{}.",
             count(held),
             share.of_max.value * 100.0,
-            timeout.map_or(String::new(), |s| format!(" for {s} s")),
+            timeout.map_or(String::new(), |s| format!(": they stay for {s} s")),
         ),
         place,
         entries: Some(held),

@@ -149,7 +149,12 @@ fn items(idle: &Idle, behind: Behind, share: Share) -> Vec<Weighed> {
         }
         None => out.push(remark(
             "comebacks-not-seen",
-            -0.5,
+            // Pools may sleep for a night, seldom for days.
+            if idle.day.value > pile.entries.value * 0.5 {
+                -0.5
+            } else {
+                -1.0
+            },
             "their ends are not on this host: one look does not see whether they come back",
         )),
     }

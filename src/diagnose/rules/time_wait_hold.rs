@@ -52,10 +52,10 @@ fn finding(evidence: &Evidence, share: Share) -> Finding {
     };
     Finding {
         headline: format!(
-            "The firewall keeps {} closed connections{towards} in TIME_WAIT, {:.0} % of its limit: they stay{}.",
+            "The firewall keeps {} closed connections{towards} in TIME_WAIT, {:.0} % of its limit{}.",
             count(share.entries),
             share.of_max.value * 100.0,
-            timeout.map_or(String::new(), |s| format!(" for {s} s")),
+            timeout.map_or(String::new(), |s| format!(": they stay for {s} s")),
         ),
         place,
         entries: Some(share.entries),

@@ -117,10 +117,12 @@ fn finding(evidence: &Evidence, direction: Direction, pile: &Pile, share: Share)
     };
     Finding {
         headline: format!(
-            "The firewall holds {} UDP entries{whom}, {:.0} % of its limit: they stay{}.",
+            "The firewall holds {} UDP entries{whom}, {:.0} % of its limit{}.",
             count(share.entries),
             share.of_max.value * 100.0,
-            timeout.map_or(String::new(), |s| format!(" for {s} s after the last datagram")),
+            timeout.map_or(String::new(), |s| format!(
+                ": they stay for {s} s after the last datagram"
+            )),
         ),
         evidence: items(evidence, direction, pile, share),
         entries: Some(share.entries),
