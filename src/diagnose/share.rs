@@ -68,6 +68,18 @@ pub fn pressing(evidence: &Evidence, entries: Estimate, name: &str) -> Result<Sh
     }
 }
 
+/// The answer where a kind of entries was not told apart: all entries together may be too few for `share` of the limit,
+/// whichever they are.
+pub fn unseen(evidence: &Evidence, share: f64, because: &str) -> Verdict {
+    match evidence.table.as_ref().and_then(|t| t.fill) {
+        Some(fill) if fill < share => Verdict::clear(format!(
+            "{because}, but all entries together take {:.1} % of the limit",
+            fill * 100.0
+        )),
+        _ => Verdict::unknown(because),
+    }
+}
+
 impl Share {
     pub fn weighed(&self, nats: f64, name: &str) -> Weighed {
         let text = format!(

@@ -299,3 +299,25 @@ fn datagrams_to_one_place_get_a_timeout_of_their_own() {
         }
     }
 }
+
+#[test]
+fn a_table_with_room_hides_no_fault_that_takes_room() {
+    let causes = [
+        "established-hold",
+        "close-wait-hold",
+        "time-wait-hold",
+        "udp-hold",
+    ];
+    for (count, answer) in [(13_000, "clear"), (200_000, "unknown")] {
+        let report = Scene {
+            count: Some(count),
+            ..Scene::default()
+        }
+        .without("lasting")
+        .without("states")
+        .report();
+        for cause in causes {
+            assert_eq!(state(&report, cause), answer, "{cause} of {count}");
+        }
+    }
+}

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ctlens::evidence::{
-    Basis, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, Pile, PortUse, Sample,
-    StateRow, Table,
+    Basis, DeadSetting, Destination, Direction, Evidence, HalfOpen, Lasting, ListenQueue, Pile, PortUse,
+    Sample, StateRow, Table,
 };
 use ctlens::model::{Estimate, Gap, Host, Process, Settings, TcpState, Timeouts};
 
@@ -131,6 +131,8 @@ fn watched() -> Evidence {
     Evidence {
         host: host(),
         window_secs: 5.0,
+        lasting: Some(Lasting::default()),
+        host_entries: Some(431),
         conntrack: counters(&[("found", 96_212)]),
         net: net(),
         listeners: Some(vec![ListenQueue {

@@ -6,7 +6,7 @@ use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{listed, places};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact};
-use crate::diagnose::share::{OWN_SHARE, Share, little, more_room, pressing, shorter};
+use crate::diagnose::share::{OWN_SHARE, Share, little, more_room, pressing, shorter, unseen};
 use crate::evidence::{Evidence, Stay};
 use crate::model::{Estimate, TcpState};
 
@@ -38,7 +38,11 @@ fn check(evidence: &Evidence) -> Verdict {
         entries_in(evidence, TcpState::CloseWait),
         evidence.lasting.as_ref().map(|lasting| &lasting.close_wait),
     ) else {
-        return Verdict::unknown("the table's CLOSE_WAIT entries were not seen");
+        return unseen(
+            evidence,
+            OWN_SHARE,
+            "the table's CLOSE_WAIT entries were not seen",
+        );
     };
     let share = match pressing(evidence, entries, NAME) {
         Err(answer) => return answer,
@@ -80,10 +84,10 @@ fn finding(evidence: &Evidence, stay: &Stay, share: Share, held: Estimate) -> Fi
     };
     Finding {
         headline: format!(
-            "The firewall holds {} half-closed connections{towards} in CLOSE_WAIT, {:.0} % of its limit: they stay{}.",
+            "The firewall holds {} half-closed connections{towards} in CLOSE_WAIT, {:.0} % of its limit{}.",
             count(held),
             share.of_max.value * 100.0,
-            timeout.map_or(String::new(), |s| format!(" for {s} s")),
+            timeout.map_or(String::new(), |s| format!(": they stay for {s} s")),
         ),
         place,
         entries: Some(held),

@@ -6,7 +6,7 @@ use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{listed, named, places};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, count, estimate, fix, remark, whole};
-use crate::diagnose::share::{OWN_SHARE, Share, more_room, pressing, shorter};
+use crate::diagnose::share::{OWN_SHARE, Share, more_room, pressing, shorter, unseen};
 use crate::evidence::{DAY_SECS, Evidence, IDLE_SECS, Idle};
 use crate::model::{Estimate, TcpState};
 
@@ -36,12 +36,15 @@ const MOST: f64 = 0.8;
 
 fn check(evidence: &Evidence) -> Verdict {
     let Some(idle) = evidence.lasting.as_ref().map(|lasting| &lasting.established) else {
-        return Verdict::unknown("the table's ESTABLISHED entries were not seen");
+        return unseen(
+            evidence,
+            OWN_SHARE,
+            "the table's ESTABLISHED entries were not seen",
+        );
     };
     if evidence.timeouts.of_tcp(TcpState::Established).is_none() {
-        return Verdict::unknown(
-            "nf_conntrack_tcp_timeout_established was not read: nothing tells idle times",
-        );
+        let because = "nf_conntrack_tcp_timeout_established was not read: nothing tells idle times";
+        return unseen(evidence, OWN_SHARE, because);
     }
     let all = idle.stay.pile.entries;
     let behind = behind(&idle.stay);
@@ -146,7 +149,12 @@ fn items(idle: &Idle, behind: Behind, share: Share) -> Vec<Weighed> {
         }
         None => out.push(remark(
             "comebacks-not-seen",
-            -0.5,
+            // Pools may sleep for a night, seldom for days.
+            if idle.day.value > pile.entries.value * 0.5 {
+                -0.5
+            } else {
+                -1.0
+            },
             "their ends are not on this host: one look does not see whether they come back",
         )),
     }

@@ -15,7 +15,8 @@ chain is longer than 50 to 80 entries is refused: chaintoolong and insert_failed
 Example: `sysctl net.netfilter.nf_conntrack_buckets net.netfilter.nf_conntrack_count`: 65,536 entries in 16,384
 buckets are chains of 8.
 How it is told apart: the mean chain is 2 x entries of the host / buckets. Linux' own sizing gives 2 when the table is
-full; up to 6 is slower and harms nobody. insert_failed without chaintoolong is insert-clash or nat-ports-exhausted.
+full (8 before 5.15, which changed it for that); up to 6 is slower and harms nobody. insert_failed without chaintoolong
+is insert-clash or nat-ports-exhausted.
 What to do: raise nf_conntrack_buckets to nf_conntrack_max, in the initial namespace.",
     refutes: "a mean chain of 2 or less, and a chaintoolong that stands still",
     check,
@@ -23,6 +24,8 @@ What to do: raise nf_conntrack_buckets to nf_conntrack_max, in the initial names
 
 /// Three times what a full table has by the kernel's own sizing (nf_conntrack_init_start(): as many buckets as entries).
 pub const LONG_CHAIN: f64 = 6.0;
+/// A chain that is so many times too long costs the more, and proves the more; up to this.
+const MOST_NATS: f64 = 3.0;
 /// At most this long a chain is as it should be.
 const GOOD_CHAIN: f64 = 2.0;
 /// The shortest chain that the kernel refuses an entry at (MIN_CHAINLEN of nf_conntrack_core.c).
@@ -105,7 +108,7 @@ fn items(evidence: &Evidence, mean: f64, refused: u64) -> Vec<Weighed> {
     let window = evidence.window_secs;
     let mut out = vec![fact(
         "mean-chain",
-        2.0,
+        (mean / GOOD_CHAIN).ln().min(MOST_NATS),
         format!("a chain of the hash has {mean:.1} entries on average; {GOOD_CHAIN:.0} is as it should be"),
         mean,
         "entries",

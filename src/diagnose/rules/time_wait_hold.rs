@@ -5,7 +5,7 @@ use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{listed, places};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, count, fix};
-use crate::diagnose::share::{Share, little, more_room, pressing, shorter};
+use crate::diagnose::share::{OWN_SHARE, Share, little, more_room, pressing, shorter, unseen};
 use crate::evidence::{Evidence, Pile};
 use crate::model::TcpState;
 
@@ -31,7 +31,7 @@ const NAME: &str = "TIME_WAIT entries";
 
 fn check(evidence: &Evidence) -> Verdict {
     let Some(entries) = super::lasting::entries_in(evidence, TcpState::TimeWait) else {
-        return Verdict::unknown("the table's TIME_WAIT entries were not seen");
+        return unseen(evidence, OWN_SHARE, "the table's TIME_WAIT entries were not seen");
     };
     match pressing(evidence, entries, NAME) {
         Err(answer) => answer,
@@ -52,10 +52,10 @@ fn finding(evidence: &Evidence, share: Share) -> Finding {
     };
     Finding {
         headline: format!(
-            "The firewall keeps {} closed connections{towards} in TIME_WAIT, {:.0} % of its limit: they stay{}.",
+            "The firewall keeps {} closed connections{towards} in TIME_WAIT, {:.0} % of its limit{}.",
             count(share.entries),
             share.of_max.value * 100.0,
-            timeout.map_or(String::new(), |s| format!(" for {s} s")),
+            timeout.map_or(String::new(), |s| format!(": they stay for {s} s")),
         ),
         place,
         entries: Some(share.entries),

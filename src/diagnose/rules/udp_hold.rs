@@ -7,7 +7,7 @@ use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{
     Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
 };
-use crate::diagnose::share::{Share, little, more_room, pressing, shorter};
+use crate::diagnose::share::{Share, little, more_room, pressing, shorter, unseen};
 use crate::evidence::{Destination, Direction, Evidence, Pile};
 use crate::model::Estimate;
 
@@ -41,8 +41,11 @@ const REPEATS_SECS: u32 = 10;
 
 fn check(evidence: &Evidence) -> Verdict {
     let Some(piles) = evidence.lasting.as_ref().map(|lasting| &lasting.udp) else {
-        return Verdict::unknown("the table's UDP entries were not seen");
+        return unseen(evidence, SILENT_SHARE, "the table's UDP entries were not seen");
     };
+    if evidence.table.as_ref().and_then(|t| t.max).is_none() {
+        return Verdict::unknown("nf_conntrack_max was not read");
+    }
     let sum = sum(piles.values());
     let largest = piles
         .iter()
@@ -114,10 +117,12 @@ fn finding(evidence: &Evidence, direction: Direction, pile: &Pile, share: Share)
     };
     Finding {
         headline: format!(
-            "The firewall holds {} UDP entries{whom}, {:.0} % of its limit: they stay{}.",
+            "The firewall holds {} UDP entries{whom}, {:.0} % of its limit{}.",
             count(share.entries),
             share.of_max.value * 100.0,
-            timeout.map_or(String::new(), |s| format!(" for {s} s after the last datagram")),
+            timeout.map_or(String::new(), |s| format!(
+                ": they stay for {s} s after the last datagram"
+            )),
         ),
         evidence: items(evidence, direction, pile, share),
         entries: Some(share.entries),

@@ -52,7 +52,8 @@ fn long_chains(per_second: u32) -> Completion {
         verdict
             .blames("firewall", "hash-undersized")
             .without_trigger()
-            .proves("mean-chain", 7.0..=12.0);
+            // Entries of other namespaces stand in the same chains.
+            .proves("mean-chain", 7.0..=40.0);
         assert_eq!(verdict.report["counters"]["chaintoolong"], 0, "{verdict}");
     })
 }
