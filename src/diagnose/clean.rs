@@ -9,14 +9,22 @@ use super::trigger::Outcomes;
 use crate::evidence::Evidence;
 use crate::model::Estimate;
 
+/// A cause that could not be examined takes so much, …
+const NATS_PER_UNKNOWN: f64 = 0.4;
+/// … and all of them together no more than this: many lack the same source.
+const MOST_NATS_OF_UNKNOWN: f64 = 1.0;
+
 pub fn nothing(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
     let mut items = seen(evidence);
     items.extend(unseen_sources(evidence));
+    let mut left: f64 = MOST_NATS_OF_UNKNOWN;
     for (cause, verdict) in outcomes {
         if let Verdict::Unknown { because, .. } = verdict {
+            let nats = NATS_PER_UNKNOWN.min(left);
+            left -= nats;
             items.push(remark(
                 "not-examined",
-                -0.4,
+                -nats,
                 format!("{}: {because}", cause.name()),
             ));
         }

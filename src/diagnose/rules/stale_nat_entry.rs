@@ -86,28 +86,19 @@ fn finding(stale: &StaleNat) -> Finding {
 }
 
 fn fixes(stale: &StaleNat) -> Vec<Fix> {
-    let effect = "its next packet makes a new entry by today's rules";
-    let mut out = vec![fix(
-        "Delete the entry by its tuple",
+    // By full tuple only: conntrack(8) has no filter for what was never answered.
+    let more = match stale.entries {
+        1 => String::new(),
+        entries => format!(
+            " (one of {}: `ctlens list --unreplied` shows the others)",
+            whole(entries as f64)
+        ),
+    };
+    vec![fix(
+        format!("Delete the entry by its tuple{more}"),
         Some(delete(&stale.example)),
-        effect,
-    )];
-    if stale.entries > 1 {
-        let flow = &stale.example;
-        let family = if flow.orig.dst.is_ipv6() { "-f ipv6 " } else { "" };
-        out.push(fix(
-            format!("Delete all {} to that service that nobody answers", whole(stale.entries as f64)),
-            Some(format!(
-                "conntrack -D {family}-p {} --orig-dst {} --orig-port-dst {} --reply-src {} --status UNREPLIED >/dev/null",
-                name(flow),
-                flow.orig.dst,
-                flow.orig.dport,
-                flow.reply.src
-            )),
-            effect,
-        ));
-    }
-    out
+        "its next packet makes a new one by today's rules",
+    )]
 }
 
 fn delete(flow: &Flow) -> String {
