@@ -178,6 +178,16 @@ impl Routed {
         public
     }
 
+    pub fn watch_server(self, traffic: Vec<Traffic>) -> Stage {
+        Stage {
+            traffic,
+            watched: self.server.clone(),
+            serving: self.server,
+            place: self.service,
+            _lab: self.lab,
+        }
+    }
+
     pub fn watch_firewall(self, traffic: Vec<Traffic>) -> Stage {
         Stage {
             traffic,
@@ -195,6 +205,17 @@ pub fn everybody_behind(gateway: IpAddr) -> String {
 }
 
 impl Stage {
+    /// Hosts that a scenario has wired itself.
+    pub fn of(lab: Lab, traffic: Vec<Traffic>, watched: Host, serving: Host, place: SocketAddr) -> Stage {
+        Stage {
+            traffic,
+            watched,
+            serving,
+            place,
+            _lab: lab,
+        }
+    }
+
     /// Waits until the table has so many entries in a TCP state.
     pub fn until_entries(&self, state: &'static str, entries: usize) {
         self.watched

@@ -17,6 +17,7 @@ pub mod nat;
 pub mod overflow;
 pub mod ports;
 pub mod ruleset;
+pub mod segments;
 pub mod unresponsive;
 
 /// What a proxy that is in a hurry waits for a connection.
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(flood::trials());
     out.extend(ports::trials());
     out.extend(ruleset::trials());
+    out.extend(segments::trials());
     out.extend(nat::trials());
     out.extend(healthy::trials());
     out.extend(lasting::trials());
