@@ -70,6 +70,15 @@ pub enum Command {
     /// CAUSE is a code (CT001) or a name (syn-sent-hold), as diagnose prints them; without it, all causes are listed.
     /// JSON has the schema ctlens.cause/1.
     Explain(ExplainArgs),
+    /// Lint conntrack and TCP settings, of this host or of files
+    ///
+    /// Without FILE it reads what is in force here; it needs no privilege, and with CAP_NET_ADMIN it also compares the
+    /// local ports with those of NAT rules. Files (sysctl.conf, sysctl.d fragments, the output of sysctl -a, - for
+    /// standard input) are read in the order given: of several lines for one name the last one counts.
+    ///
+    /// Each finding has a code, its source, and the line to write instead. Exit status: 0 nothing but notes, 1 errors or
+    /// warnings, 2 could not read. JSON has the schema ctlens.audit/1; SARIF is version 2.1.0.
+    Audit(AuditArgs),
 }
 
 /// Where to look and how to print.
@@ -93,6 +102,29 @@ pub struct CommonArgs {
     /// Say on stderr how the table is read, and why so
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AuditArgs {
+    /// Files of settings, in the order in which they apply
+    #[arg(value_name = "FILE")]
+    pub files: Vec<String>,
+    /// Look into this network namespace: a name of `ip netns`, a process id, or a path
+    #[arg(long, value_name = "NAME|PID|PATH", conflicts_with = "files")]
+    pub netns: Option<String>,
+    /// text for people, json for programs, sarif for code scanning
+    #[arg(long, value_enum, default_value_t = AuditFormat::Text)]
+    pub format: AuditFormat,
+    /// Colour in text: never in a pipe, and never with NO_COLOR set, unless `always`
+    #[arg(long, value_enum, default_value_t = When::Auto, visible_alias = "color")]
+    pub colour: When,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AuditFormat {
+    Text,
+    Json,
+    Sarif,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -131,7 +131,7 @@ fn recorded_netns(about: &str) -> Option<String> {
         Command::Diagnose(args) => args.common.netns,
         Command::List(args) => args.common.netns,
         Command::Record(args) => args.netns,
-        Command::Explain(_) => None,
+        Command::Explain(_) | Command::Audit(_) => None,
     };
     // Whoever wrote the file chose it, and it ends up in commands for root.
     netns.filter(|name| Netns::is_plausible(name))

@@ -27,6 +27,7 @@ pub fn run() -> ExitCode {
     let outcome = match &cli.command {
         Command::Status(args) => commands::status(args),
         Command::Diagnose(args) => commands::diagnose(args),
+        Command::Audit(args) => commands::audit(args),
         Command::Explain(args) => commands::explain(args),
         Command::List(args) => commands::list(args),
         Command::Record(args) => commands::record(args),

@@ -1,6 +1,7 @@
 //! Asks through the kernel door, decodes, and returns nouns. What is missing becomes a gap; nothing fails as a whole.
 
 mod ask;
+mod audit;
 mod filter;
 mod legacy;
 mod listing;
@@ -19,6 +20,7 @@ mod tap;
 mod ways;
 mod window;
 
+pub use audit::{file_settings, kernel_settings};
 pub use filter::{FlowFilter, Prefix, admits};
 pub use owners::owners;
 pub use pass::pass;

@@ -207,9 +207,12 @@ fn before(key: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Engine, family, table, chain.
+type ChainKey = (u8, &'static str, String, String);
+
 /// Each rule's place in its chain; rules made of one count as one.
 fn number(rules: &mut [FilterRule]) {
-    let mut counts: BTreeMap<(u8, &'static str, String, String), (u32, Option<u64>)> = BTreeMap::new();
+    let mut counts: BTreeMap<ChainKey, (u32, Option<u64>)> = BTreeMap::new();
     for rule in rules {
         let key = (
             rule.engine as u8,

@@ -1,5 +1,6 @@
 //! A closed list of rules over the evidence, and the verdict they add up to.
 
+mod audit;
 mod cause;
 mod clean;
 mod culprit;
@@ -15,6 +16,7 @@ mod rules;
 mod share;
 mod trigger;
 
+pub use audit::{AUDIT_SCHEMA, AUDITED, AuditReport, Remark, audit};
 pub use cause::{Cause, Side};
 pub use half_open::{either, listed};
 pub use page::{CausePage, Part, Section, pages};

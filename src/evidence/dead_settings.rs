@@ -1,10 +1,30 @@
-//! Pasted settings that do nothing, or harm: what is known of them, in one table.
+//! Settings that do nothing, or harm, taken one by one: what is known of them, in one table.
+
+use serde::Serialize;
 
 use super::DeadSetting;
 use crate::model::{Setting, current_name};
 
+/// How bad a setting is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Harmless, or a matter of choice.
+    Note,
+    /// Likely not what was meant.
+    Warning,
+    /// It does not do what it says, or it breaks connections.
+    Error,
+}
+
 /// What is known of a setting.
 struct Known {
+    code: &'static str,
+    severity: Severity,
+    /// Where that can be read.
+    source: &'static str,
+    /// What to write instead; `None`: delete the line.
+    instead: fn(&Setting) -> Option<String>,
     /// A name, or the beginning of one where it ends in `*`.
     name: &'static str,
     /// Where a kernel prints it, the kernel has it and took it.
@@ -16,36 +36,60 @@ struct Known {
 
 const KNOWN: [Known; 6] = [
     Known {
+        code: "AU001",
+        severity: Severity::Error,
+        source: "net/ipv4/sysctl_net_ipv4.c, ipv4_local_port_range()",
+        instead: port_range_instead,
         name: "net.ipv4.ip_local_port_range",
         only_in_files: false,
         rejected: true,
         why: port_range,
     },
     Known {
+        code: "AU002",
+        severity: Severity::Error,
+        source: "commit 4396e46187ca (Linux 4.12)",
+        instead: nothing,
         name: "net.ipv4.tcp_tw_recycle",
         only_in_files: false,
         rejected: false,
         why: recycle,
     },
     Known {
+        code: "AU003",
+        severity: Severity::Error,
+        source: "commit adf0516845bc (Linux 4.9)",
+        instead: renamed,
         name: "net.ipv4.netfilter.ip_conntrack_*",
         only_in_files: true,
         rejected: false,
         why: legacy_name,
     },
     Known {
+        code: "AU003",
+        severity: Severity::Error,
+        source: "commit adf0516845bc (Linux 4.9)",
+        instead: renamed,
         name: "net.ipv4.ip_conntrack_*",
         only_in_files: true,
         rejected: false,
         why: legacy_name,
     },
     Known {
+        code: "AU004",
+        severity: Severity::Note,
+        source: "net/netfilter/nf_conntrack_proto_tcp.c, _udp.c, _icmp.c, _generic.c",
+        instead: nothing,
         name: "net.*",
         only_in_files: true,
         rejected: false,
         why: at_default,
     },
     Known {
+        code: "AU005",
+        severity: Severity::Error,
+        source: "Documentation/networking/ip-sysctl.rst, tcp_mem",
+        instead: nothing,
         name: "net.ipv4.tcp_mem",
         only_in_files: false,
         rejected: false,
@@ -72,10 +116,16 @@ const DEFAULT_SECS: [(&str, u32); 15] = [
     ("generic_timeout", 600),
 ];
 
-/// A dead setting, and whether its value never came into force.
+/// A dead setting, and what else is known of it.
 pub struct Judged {
     pub dead: DeadSetting,
+    pub line: usize,
+    /// Its value never came into force.
     pub rejected: bool,
+    pub code: &'static str,
+    pub severity: Severity,
+    pub source: &'static str,
+    pub instead: Option<String>,
 }
 
 /// In the order in which they were pasted.
@@ -89,6 +139,7 @@ pub fn judge(settings: &[Setting]) -> Vec<Judged> {
 fn judge_one(setting: &Setting, all: &[Setting]) -> Option<Judged> {
     let mut reasons = Vec::new();
     let mut rejected = false;
+    let mut gravest: Option<&Known> = None;
     let known = KNOWN
         .iter()
         .filter(|known| matches(known.name, &setting.name) && !(known.only_in_files && setting.in_force));
@@ -96,17 +147,41 @@ fn judge_one(setting: &Setting, all: &[Setting]) -> Option<Judged> {
         if let Some(reason) = (known.why)(setting, all) {
             reasons.push(reason);
             rejected |= known.rejected;
+            gravest = gravest
+                .filter(|other| other.severity >= known.severity)
+                .or(Some(known));
         }
     }
-    (!reasons.is_empty()).then(|| Judged {
+    let known = gravest?;
+    Some(Judged {
         dead: DeadSetting {
             file: setting.file.clone(),
             name: setting.name.clone(),
             value: setting.value.clone(),
             why: reasons.join("; "),
         },
+        line: setting.line,
         rejected,
+        code: known.code,
+        severity: known.severity,
+        source: known.source,
+        instead: (known.instead)(setting),
     })
+}
+
+fn nothing(_: &Setting) -> Option<String> {
+    None
+}
+
+fn renamed(setting: &Setting) -> Option<String> {
+    Some(format!("{} = {}", current_name(&setting.name), setting.value))
+}
+
+/// Its ends brought between 1024 and 65535.
+fn port_range_instead(setting: &Setting) -> Option<String> {
+    let ends = numbers(setting).filter(|ends| ends.len() == 2)?;
+    let (low, high) = (ends[0].min(ends[1]).max(1024), ends[0].max(ends[1]).min(65_535));
+    (low < high).then(|| format!("{} = {low} {high}", setting.name))
 }
 
 fn matches(pattern: &str, name: &str) -> bool {

@@ -29,6 +29,7 @@ mod ways;
 pub use assemble::{Readings, assemble};
 pub use census::Census;
 pub use counted::Counted;
+pub use dead_settings::{Judged, Severity, judge as judge_settings};
 pub use facts::{
     Basis, Crowd, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS,
     Pile, PortUse, StateRow, Table, TapFacts, Told, Vanished,

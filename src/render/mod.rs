@@ -1,5 +1,6 @@
 //! Report in, bytes out: text for people, JSON for programs. Never prints and never looks anything up.
 
+mod audit;
 mod columns;
 mod diagnose;
 mod explain;
@@ -12,6 +13,7 @@ mod style;
 mod top;
 mod verdict;
 
+pub use audit::{audit_sarif, audit_text};
 pub use diagnose::diagnose_text;
 pub use explain::{causes_text, explain_text};
 pub use flow::{FLOW_SCHEMA, flow_json, flow_text};

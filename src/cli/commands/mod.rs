@@ -1,5 +1,6 @@
 //! One file per command: what it asks for, and what it prints of it.
 
+mod audit;
 mod diagnose;
 mod explain;
 mod list;
@@ -7,6 +8,7 @@ mod record;
 mod report;
 mod status;
 
+pub use audit::audit;
 pub use diagnose::diagnose;
 pub use explain::explain;
 pub use list::list;
