@@ -6,13 +6,15 @@ use foldhash::{HashSet, HashSetExt};
 
 use super::answered::Answered;
 use super::fate::Fate;
+use super::one_way::OneWayTally;
 use super::pile::{Marks, PileTally};
+use super::refusals::StillThere;
 use super::rows::Rows;
 use super::sampling::Sample;
 use super::schedule::{Sender, may_renew_syn_sent};
 use super::tap::TapLog;
 use super::vanished::{self, Entered};
-use super::{Destination, Direction, HalfOpen, Pile, StateRow, Vanished};
+use super::{Destination, Direction, HalfOpen, OneWay, Pile, Refuser, StateRow, Vanished};
 use crate::model::{
     Estimate, Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple,
 };
@@ -48,6 +50,8 @@ pub struct Census<'a> {
     matched_answered: Vec<Tuple>,
     unseen_syn_acks: u64,
     entered: Entered,
+    still_there: StillThere,
+    one_way: OneWayTally,
     entries: u64,
 }
 
@@ -84,6 +88,8 @@ impl<'a> Census<'a> {
             matched_answered: Vec::new(),
             unseen_syn_acks: 0,
             entered: Entered::default(),
+            still_there: StillThere::default(),
+            one_way: OneWayTally::default(),
             entries: 0,
         }
     }
@@ -103,7 +109,9 @@ impl<'a> Census<'a> {
         self.rows.add(flow, age);
         if let Some(tap) = self.tap {
             self.entered.add(flow, tap);
+            self.still_there.add(flow, tap);
         }
+        self.one_way.add(flow, self.tap);
         match flow.tcp_state {
             Some(TcpState::SynSent) => self.half_open(flow, now, false),
             Some(TcpState::SynRecv) => self.half_open(flow, now, true),
@@ -150,13 +158,13 @@ impl<'a> Census<'a> {
     }
 
     fn is_local(&self, addr: &IpAddr) -> bool {
-        addr.is_loopback() || self.locals.as_ref().is_some_and(|locals| locals.contains(addr))
+        is_local(&self.locals, addr)
     }
 
     fn half_open(&mut self, flow: &Flow, now: Moment, answered: bool) {
         let direction = self.direction(flow);
         let waited = now.secs_since(self.began);
-        let stamped = age_by_timestamp(flow, now);
+        let stamped = flow.age_secs(now);
         let age = stamped.or(self.age_secs(flow));
         let at_least = stamped.or(self.since_set_secs(flow));
         // CTA_TIMEOUT is cut to whole seconds: the entry may be up to one second younger than it says.
@@ -276,14 +284,16 @@ impl<'a> Census<'a> {
             owners: Vec::new(),
         };
         let states = self.rows.finish(sample, &self.timeouts);
+        let (locals, tap) = (self.locals, self.tap);
+        let own = |addr: &IpAddr| is_local(&locals, addr);
         Counted {
             states,
             half_open,
-            unseen_syn_acks: self
-                .tap
-                .map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
+            unseen_syn_acks: tap.map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
             expired: sample.is_part().then_some(sample.expired),
-            vanished: self.tap.filter(|_| exact).map(|tap| self.entered.vanished(tap)),
+            refusers: tap.map(|tap| self.still_there.refusers(tap, exact, own)),
+            one_way: self.one_way.finish(sample, tap, own),
+            vanished: tap.filter(|_| exact).map(|tap| self.entered.vanished(tap)),
         }
     }
 
@@ -333,6 +343,10 @@ impl<'a> Census<'a> {
     }
 }
 
+fn is_local(locals: &Option<HashSet<IpAddr>>, addr: &IpAddr) -> bool {
+    addr.is_loopback() || locals.as_ref().is_some_and(|locals| locals.contains(addr))
+}
+
 /// What became of the SYN_SENT sockets during the pass.
 #[derive(Default)]
 struct Meanwhile {
@@ -354,6 +368,9 @@ pub struct Counted {
     pub expired: Option<Estimate>,
     /// Tapped SYNs that left no trace; `None` without a tap, or where the table was not read whole.
     pub vanished: Option<Vec<Vanished>>,
+    /// Who refused attempts on the wire; `None` without a tap.
+    pub refusers: Option<Vec<Refuser>>,
+    pub one_way: OneWay,
 }
 
 fn piles(
@@ -375,11 +392,4 @@ fn piles(
         })
         .filter(|(_, pile)| pile.entries.high > 0.0 && pile.entries.value > 0.0)
         .collect()
-}
-
-/// With nf_conntrack_timestamp=1 the entry says when it began, whatever policy it got; in seconds begun, as ages by
-/// timeout are.
-fn age_by_timestamp(flow: &Flow, now: Moment) -> Option<u32> {
-    let ns = now.real_ns.checked_sub(flow.start_ns?)?;
-    u32::try_from(ns / 1_000_000_000 + 1).ok()
 }

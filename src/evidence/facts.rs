@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::RulesetFacts;
+use super::{OneWay, Refuser, RulesetFacts};
 use crate::model::{Estimate, Gap, Host, Moment, Process, Settings, TcpState, Timeouts};
 
 /// All that a rule may look at.
@@ -29,6 +29,8 @@ pub struct Evidence {
     pub listeners: Option<Vec<ListenQueue>>,
     pub ports: Option<Vec<PortUse>>,
     pub tap: Option<TapFacts>,
+    /// Connections of which this host sees one direction only.
+    pub one_way: Option<OneWay>,
     /// The packet filter's rules; absent where they were not read.
     pub ruleset: Option<RulesetFacts>,
     pub settings: Settings,
@@ -288,6 +290,8 @@ pub struct TapFacts {
     /// Where SYNs went that came in and have neither an entry nor a RST, largest first, at most [`MAX_DESTINATIONS`];
     /// absent where the table was not read whole.
     pub vanished: Option<Vec<Vanished>>,
+    /// Who refuses, most first, at most [`MAX_DESTINATIONS`]; absent where the table was not read.
+    pub refusers: Option<Vec<Refuser>>,
 }
 
 /// SYNs that came in to one place and left no trace in the table.

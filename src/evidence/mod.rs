@@ -8,10 +8,12 @@ mod dead_settings;
 mod facts;
 mod fate;
 mod few;
+mod one_way;
 mod pasted;
 mod pile;
 mod ports;
 pub mod rates;
+mod refusals;
 mod rows;
 mod ruleset;
 mod sampling;
@@ -26,8 +28,10 @@ pub use facts::{
     Basis, Crowd, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS,
     Pile, PortUse, StateRow, Table, TapFacts, Told, Vanished,
 };
+pub use one_way::{OneWay, OneWayWire};
 pub use pasted::{EachFlow, from_paste};
 pub use ports::Ports;
+pub use refusals::{Refuser, Unreachable};
 pub use ruleset::{Meets, Packets, RulesetFacts, inward, meets, outward, through, within};
 pub use sampling::Sample;
 pub use schedule::longest_gap_secs;

@@ -3,6 +3,7 @@
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::TapFacts;
+use super::refusals::Refusals;
 use crate::model::{Moment, Segment, SegmentKind, Tuple};
 
 /// Segments by tuple, with the number of times each was seen.
@@ -14,6 +15,9 @@ pub struct TapLog {
     syn_acks: HashMap<Tuple, Seen>,
     /// Tuples of RSTs, whoever sent them.
     resets: HashSet<Tuple>,
+    /// Tuples of FINs.
+    fins: HashSet<Tuple>,
+    pub(super) refusals: Refusals,
 }
 
 #[derive(Clone, Copy)]
@@ -30,6 +34,8 @@ impl Default for TapLog {
             syns: HashMap::new(),
             syn_acks: HashMap::new(),
             resets: HashSet::new(),
+            fins: HashSet::new(),
+            refusals: Refusals::default(),
         }
     }
 }
@@ -44,6 +50,7 @@ impl TapLog {
             return;
         }
         self.facts.segments += 1;
+        self.refusals.add(segment);
         match segment.kind {
             SegmentKind::Syn => {
                 if let Some(times) = seen_again(&mut self.syns, segment) {
@@ -58,6 +65,9 @@ impl TapLog {
                 }
             }
             SegmentKind::Unreachable { .. } => self.facts.unreachables += 1,
+            SegmentKind::Fin => {
+                self.fins.insert(segment.tuple);
+            }
             SegmentKind::Rst | SegmentKind::OtherTcp => {}
         }
     }
@@ -75,6 +85,16 @@ impl TapLog {
     /// Whether a RST answered packets of this tuple.
     pub fn was_reset(&self, tuple: &Tuple) -> bool {
         self.resets.contains(&tuple.inverted())
+    }
+
+    /// Whether a FIN of this tuple came by.
+    pub fn ended_by(&self, tuple: &Tuple) -> bool {
+        self.fins.contains(tuple)
+    }
+
+    /// Tuples of all SYN/ACKs.
+    pub fn syn_acks(&self) -> impl Iterator<Item = &Tuple> {
+        self.syn_acks.keys()
     }
 
     /// SYN/ACKs seen with exactly this reply tuple.
@@ -114,6 +134,7 @@ mod tests {
         let on = |ifindex| Segment {
             kind: SegmentKind::Syn,
             tuple: Tuple::default(),
+            sender: Tuple::default().src,
             seq: 1,
             flags: TcpFlags(TcpFlags::SYN),
             ifindex,

@@ -1,17 +1,17 @@
 //! A destination, or the path to it, answers nothing.
 
+use super::asymmetric_routing::answered_elsewhere;
+use super::backend_refusing::refused_of;
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{
     EXACT, HELD_SHARE, PileUp, Sure, answers_here, background, both_ways, concentration, everywhere, listed,
-    one_way, pile_up, places, too_few,
+    one_way, pile_from, pile_up, places, too_few,
 };
 use crate::diagnose::rule::{
     Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
 };
-use crate::evidence::{Basis, Direction, Evidence, Pile};
-
-/// So many ICMP errors in a tap are more than a stray.
-const LEAST_REFUSALS: f64 = 10.0;
+use crate::evidence::{Basis, Destination, Direction, Evidence, Pile};
+use crate::model::Estimate;
 
 pub const RULE: Rule = Rule {
     cause: Cause::BackendUnresponsive,
@@ -55,9 +55,24 @@ fn check(evidence: &Evidence) -> Verdict {
         let name = "SYN_SENT entries go out";
         return Verdict::clear(too_few(evidence, pile.entries, pile.settled(), name));
     }
+    if answered_elsewhere(evidence, direction) {
+        return Verdict::clear(format!(
+            "{} SYN_SENT entries go out, but their connections go on: the answers take another way",
+            count(pile.entries)
+        ));
+    }
     if let Some(other) = answered_after_all(evidence, pile) {
         return other;
     }
+    let refused = refused(evidence, pile);
+    if pile.settled().value - refused.value < pile_from(evidence) && refused.value > 0.0 {
+        return Verdict::clear(format!(
+            "{} of {} SYN_SENT entries are of attempts that are refused, not ignored",
+            count(refused),
+            count(pile.settled())
+        ));
+    }
+    let pile = &without_refused(evidence, pile);
     if let Some(invalid) = one_way(evidence, direction, pile) {
         let text = format!(
             "{} packets were invalid in the window, several for each new SYN: the answers may take another way",
@@ -80,7 +95,7 @@ fn check(evidence: &Evidence) -> Verdict {
     Verdict::Found(Box::new(finding(evidence, pile)))
 }
 
-/// The tap saw answers that left the entries as they are: this host ate them, or they were ICMP.
+/// The tap saw answers that left the entries as they are: this host ate them.
 fn answered_after_all(evidence: &Evidence, pile: &Pile) -> Option<Verdict> {
     let tap = evidence.tap.as_ref()?;
     let eaten = tap.syn_acks_unseen_by_conntrack as f64;
@@ -92,19 +107,21 @@ fn answered_after_all(evidence: &Evidence, pile: &Pile) -> Option<Verdict> {
         let settle = "nft list ruleset | grep -B3 -A12 'hook prerouting priority raw'";
         return Some(Verdict::leaning_to(vec![Cause::RulesetDrop], text, settle));
     }
-    // An ICMP error ends the attempt, but never the entry.
-    let attempts = pile.new_per_s?.value * tap.secs;
-    let refused = tap.unreachables as f64;
-    (refused >= LEAST_REFUSALS && refused >= attempts * 0.5).then(|| {
-        let text = format!(
-            "{} ICMP unreachable came in {:.1} s on the wire, for about {} SYNs: they are refused, not ignored",
-            whole(refused),
-            tap.secs,
-            whole(attempts)
-        );
-        let settle = "tcpdump -ni any -c 20 'icmp[icmptype] == icmp-unreach or icmp6[icmp6type] == icmp6-destinationunreach'";
-        Verdict::leaning_to(vec![Cause::BackendRefusing], text, settle)
-    })
+    None
+}
+
+/// Of the pile, what somebody refuses by ICMP: that is an answer.
+fn refused(evidence: &Evidence, pile: &Pile) -> Estimate {
+    Estimate::sum(refused_of(evidence, pile).iter().map(|d| d.entries))
+}
+
+/// The pile without the places that refuse.
+fn without_refused(evidence: &Evidence, pile: &Pile) -> Pile {
+    let refusing = refused_of(evidence, pile);
+    let refuses = |d: &Destination| refusing.iter().any(|r| (r.addr, r.port) == (d.addr, d.port));
+    let mut rest = pile.clone();
+    rest.destinations.retain(|d| !refuses(d));
+    rest
 }
 
 /// No few destinations: dead addresses that any gateway's clients try, a scan, or a path that brings nothing back.

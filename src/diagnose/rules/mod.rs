@@ -1,5 +1,7 @@
 //! The rules, one file each, in the order of their codes.
 
+mod asymmetric_routing;
+mod backend_refusing;
 mod backend_unresponsive;
 mod ephemeral_ports_exhausted;
 mod hold;
@@ -23,5 +25,7 @@ pub const RULES: &[&Rule] = &[
     &listener_overflow::RULE,
     &ephemeral_ports_exhausted::RULE,
     &backend_unresponsive::RULE,
+    &backend_refusing::RULE,
     &syn_flood::RULE,
+    &asymmetric_routing::RULE,
 ];

@@ -1,5 +1,6 @@
 //! SYN_SENT entries that outlive their connection attempts.
 
+use super::asymmetric_routing::answered_elsewhere;
 use super::hold::{Held, deletes, held, looked};
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{EXACT, Sure, background, below_share_of_max, largest, listed, places, sum};
@@ -41,6 +42,12 @@ fn check(evidence: &Evidence) -> Verdict {
             evidence,
         } => (sum, direction, pile, evidence),
     };
+    if answered_elsewhere(evidence, direction) {
+        return Verdict::clear(format!(
+            "{} SYN_SENT entries look held, but their connections go on: the answers take another way",
+            count(sum.entries)
+        ));
+    }
     if let Some((_, perhaps)) = noise {
         return Verdict::leaning(format!("perhaps no more than noise: {perhaps}"), EXACT);
     }
