@@ -14,7 +14,7 @@ use crate::model::{Estimate, Flow, TcpState, Tuple};
 pub struct OneWay {
     /// Entries past the handshake that never saw a reply: conntrack picked them up in the middle.
     pub picked_up: Estimate,
-    /// Who sends on these, by address and source port: a service whose clients' packets go another way.
+    /// Who sends on these, where the tap saw its SYN/ACKs: a service whose clients' packets go another way.
     pub picked_up_from: Vec<Destination>,
     /// Whom they are sent to: a service whose answers go another way.
     pub picked_up_to: Vec<Destination>,
@@ -95,7 +95,11 @@ impl OneWayTally {
         let Some(state) = flow.tcp_state else { return };
         if PAST_HANDSHAKE.contains(&state) && !flow.status.seen_reply() {
             self.picked_up += 1;
-            self.from.add((flow.orig.src, flow.orig.sport));
+            // Clients' own ports would fill any bound.
+            let from = (flow.orig.src, flow.orig.sport);
+            if tap.is_some_and(|tap| tap.answers(&from)) {
+                self.from.add(from);
+            }
             self.to.add((flow.reply.src, flow.reply.sport));
         }
         let Some(tap) = tap else { return };

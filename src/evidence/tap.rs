@@ -3,6 +3,7 @@
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::TapFacts;
+use super::few::End;
 use super::refusals::Refusals;
 use crate::model::{Moment, Segment, SegmentKind, Tuple};
 
@@ -13,6 +14,8 @@ pub struct TapLog {
     pub ended: Option<Moment>,
     syns: HashMap<Tuple, Seen>,
     syn_acks: HashMap<Tuple, Seen>,
+    /// Who sent these.
+    answering: HashSet<End>,
     /// Tuples of RSTs, whoever sent them.
     resets: HashSet<Tuple>,
     /// Tuples of FINs.
@@ -33,6 +36,7 @@ impl Default for TapLog {
             ended: None,
             syns: HashMap::new(),
             syn_acks: HashMap::new(),
+            answering: HashSet::new(),
             resets: HashSet::new(),
             fins: HashSet::new(),
             refusals: Refusals::default(),
@@ -59,6 +63,7 @@ impl TapLog {
                 }
             }
             SegmentKind::SynAck => {
+                self.answering.insert((segment.tuple.src, segment.tuple.sport));
                 if let Some(times) = seen_again(&mut self.syn_acks, segment) {
                     self.facts.syn_acks += 1;
                     self.facts.syn_ack_retransmits += u64::from(times > 1);
@@ -90,6 +95,11 @@ impl TapLog {
     /// Whether a FIN of this tuple came by.
     pub fn ended_by(&self, tuple: &Tuple) -> bool {
         self.fins.contains(tuple)
+    }
+
+    /// Whether a SYN/ACK came from there.
+    pub fn answers(&self, end: &End) -> bool {
+        self.answering.contains(end)
     }
 
     /// Tuples of all SYN/ACKs.

@@ -164,7 +164,11 @@ pub fn deaf_listener(host: &Host, at: SocketAddr, backlog: i32) -> Traffic {
 
 /// Accepts, and closes at once.
 pub fn closing_server(host: &Host, at: SocketAddr) -> Traffic {
-    listener(host, at, 1024, |listener, run| {
+    closing_server_of(host, at, 1024)
+}
+
+pub fn closing_server_of(host: &Host, at: SocketAddr, backlog: i32) -> Traffic {
+    listener(host, at, backlog, |listener, run| {
         accept_each(listener, run, &mut drop);
     })
 }

@@ -7,7 +7,7 @@ use ctlens::model::Estimate;
 use proptest::prelude::*;
 
 use crate::heap::{Heap, heap};
-use crate::scene::{INPUTS, Ports, Scene, Wire, state};
+use crate::scene::{Halves, INPUTS, Ports, Refusing, Scene, Wire, state};
 
 /// What each rule cannot do without.
 pub const NEEDS: &[(&str, &[&str])] = &[
@@ -18,7 +18,9 @@ pub const NEEDS: &[(&str, &[&str])] = &[
     ("listener-overflow", &["net"]),
     ("ephemeral-ports-exhausted", &["ports"]),
     ("backend-unresponsive", &["half_open"]),
+    ("backend-refusing", &["net"]),
     ("syn-flood", &["half_open"]),
+    ("asymmetric-routing", &["one_way"]),
 ];
 
 fn figures() -> impl Strategy<Value = Estimate> {
@@ -77,6 +79,14 @@ fn hosts() -> impl Strategy<Value = (Evidence, Vec<String>)> {
                     secs,
                     syn_acks_unseen,
                     unreachables,
+                    refusers: vec![Refusing {
+                        at: "10.9.1.3:80".into(),
+                        resets: syn_acks_unseen,
+                        unreachables,
+                        entered: Some(unreachables / 2),
+                        sources: used,
+                        ..Refusing::default()
+                    }],
                 }),
                 ports: vec![Ports {
                     from: "10.0.0.1".into(),
@@ -85,6 +95,15 @@ fn hosts() -> impl Strategy<Value = (Evidence, Vec<String>)> {
                     range,
                     by_state: [("SYN_SENT".to_string(), used)].into(),
                 }],
+                one_way: Halves {
+                    picked_up: used,
+                    picked_up_from: [("10.9.1.3:80".to_string(), used)].into(),
+                    began: counters.0,
+                    went_on_to: [("10.9.1.3:80".to_string(), counters.1)].into(),
+                    strays_from: [("10.9.1.3:80".to_string(), range)].into(),
+                    stray_clients: used,
+                    ..Halves::default()
+                },
                 states: [
                     ("tcp SYN_SENT".to_string(), count),
                     ("tcp ESTABLISHED".to_string(), used),

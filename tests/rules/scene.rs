@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use ctlens::diagnose::{FindingDoc, Report, diagnose};
-use ctlens::evidence::{Evidence, HalfOpen, ListenQueue, PortUse, StateRow, Table, TapFacts};
+use ctlens::evidence::{
+    Evidence, HalfOpen, ListenQueue, OneWay, OneWayWire, PortUse, Refuser, StateRow, Table, TapFacts,
+    Unreachable,
+};
 use ctlens::model::{Estimate, Gap, TcpState};
 use serde::Deserialize;
 
@@ -35,6 +38,39 @@ pub struct Wire {
     pub secs: f64,
     pub syn_acks_unseen: u64,
     pub unreachables: u64,
+    pub refusers: Vec<Refusing>,
+}
+
+/// A place that refuses SYNs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Refusing {
+    pub at: String,
+    pub resets: u64,
+    pub asked: u64,
+    pub unreachables: u64,
+    /// Absent: all of them.
+    pub entered: Option<u64>,
+    /// Who sent the ICMP errors, where it was not the place itself.
+    pub sender: Option<String>,
+    pub answered: u64,
+    pub sources: u64,
+    pub one_shot: f64,
+    pub looped: u64,
+    pub own: bool,
+}
+
+/// Connections seen in one direction; each by `address:port`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Halves {
+    pub picked_up: u64,
+    pub picked_up_from: BTreeMap<String, u64>,
+    pub picked_up_to: BTreeMap<String, u64>,
+    pub began: u64,
+    pub went_on_to: BTreeMap<String, u64>,
+    pub strays_from: BTreeMap<String, u64>,
+    pub stray_clients: u64,
 }
 
 /// A host. [`Scene::default`] is a quiet one that was looked at in full.
@@ -64,6 +100,7 @@ pub struct Scene {
     pub listeners: Vec<Queue>,
     pub ports: Vec<Ports>,
     pub tap: Option<Wire>,
+    pub one_way: Halves,
     pub rules: Vec<SceneRule>,
     pub settings: BTreeMap<String, String>,
     /// By TCP state.
@@ -71,7 +108,7 @@ pub struct Scene {
     /// Sources that were refused.
     pub gaps: Vec<String>,
     /// Inputs that were not had at all: `table`, `states`, `half_open`, `conntrack`, `net`, `sockets`, `listeners`,
-    /// `ports`, `ruleset`.
+    /// `ports`, `ruleset`, `one_way`.
     pub absent: Vec<String>,
     pub expect: Expect,
 }
@@ -105,6 +142,7 @@ impl Default for Scene {
             syn_sent_sockets: Some(0),
             sockets_without_entry: Some(0),
             without_entry_to: BTreeMap::new(),
+            one_way: Halves::default(),
             rules: Vec::new(),
             conntrack: BTreeMap::new(),
             net: BTreeMap::new(),
@@ -179,8 +217,10 @@ impl Scene {
                 secs: wire.secs,
                 syn_acks_unseen_by_conntrack: wire.syn_acks_unseen,
                 unreachables: wire.unreachables,
+                refusers: Some(wire.refusers.iter().map(refuser).collect()),
                 ..TapFacts::default()
             }),
+            one_way: given("one_way").then(|| one_way(&self.one_way, self.tap.is_some())),
             ruleset: given("ruleset").then(|| ruleset(&self.rules)),
             ..Evidence::default()
         };
@@ -249,6 +289,7 @@ impl Scene {
             "TcpExt.TCPReqQFullDrop",
             "TcpExt.SyncookiesSent",
             "Tcp.OutRsts",
+            "Tcp.AttemptFails",
         ];
         let mut out: BTreeMap<String, i64> = names.map(|name| (name.to_string(), 0)).into();
         out.extend(self.net.clone());
@@ -256,7 +297,7 @@ impl Scene {
     }
 }
 
-pub const INPUTS: [&str; 9] = [
+pub const INPUTS: [&str; 10] = [
     "table",
     "states",
     "half_open",
@@ -266,6 +307,7 @@ pub const INPUTS: [&str; 9] = [
     "listeners",
     "ports",
     "ruleset",
+    "one_way",
 ];
 
 /// The finding of one cause.
@@ -305,6 +347,49 @@ fn queue(queue: &Queue) -> ListenQueue {
         queued: queue.queued,
         backlog: Some(queue.backlog),
         process: queue.process.clone(),
+    }
+}
+
+fn refuser(refusing: &Refusing) -> Refuser {
+    let (addr, port) = socket(&refusing.at);
+    let sender = refusing
+        .sender
+        .as_ref()
+        .map_or(addr, |sender| sender.parse().expect("an address"));
+    Refuser {
+        addr,
+        port,
+        resets: refusing.resets,
+        asked: refusing.asked,
+        unreachables: refusing.unreachables,
+        entered: refusing.entered.or(Some(refusing.unreachables)),
+        says: (refusing.unreachables > 0).then_some(Unreachable {
+            sender,
+            icmp_type: 3,
+            icmp_code: if sender == addr { 3 } else { 1 },
+        }),
+        answered: refusing.answered,
+        sources: refusing.sources,
+        one_shot: refusing.one_shot,
+        looped: refusing.looped,
+        own: refusing.own,
+    }
+}
+
+fn one_way(halves: &Halves, tapped: bool) -> OneWay {
+    let all = |counts: &BTreeMap<String, u64>| counts.values().sum();
+    OneWay {
+        picked_up: Estimate::exact(halves.picked_up as f64),
+        picked_up_from: destinations(&halves.picked_up_from),
+        picked_up_to: destinations(&halves.picked_up_to),
+        wire: tapped.then(|| OneWayWire {
+            began: halves.began,
+            went_on: all(&halves.went_on_to),
+            went_on_to: destinations(&halves.went_on_to),
+            strays: all(&halves.strays_from),
+            strays_from: destinations(&halves.strays_from),
+            stray_clients: halves.stray_clients,
+        }),
     }
 }
 

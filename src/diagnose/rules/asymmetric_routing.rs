@@ -3,14 +3,14 @@
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{PileUp, listed, one_way, pile_up};
 use crate::diagnose::report::Fix;
-use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, estimate, fact, fix, remark, whole};
+use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, estimate, fact, fix, whole};
 use crate::evidence::{Destination, Direction, Evidence, OneWay, OneWayWire, Pile};
 use crate::model::Estimate;
 
 /// Connections that went on without their answer: so many in a tap, …
 const LEAST_WENT_ON: u64 = 5;
-/// … and this share of the ones that began in it, are how this pile behaves. Long ones end after the tap.
-const WENT_ON_SHARE: f64 = 0.25;
+/// … and this share of the ones that began in it. Long ones end after the tap, and others may fail.
+const WENT_ON_SHARE: f64 = 0.1;
 /// SYN/ACKs without an entry: so many in a tap, …
 const LEAST_STRAYS: f64 = 10.0;
 /// … or each second of it, are more than the echo of somebody else's flood.
@@ -107,69 +107,82 @@ impl Face {
     }
 }
 
-/// Whether a pile of SYN_SENT entries is of connections whose answers take another way: nobody failed, nobody gave up.
-pub fn answered_elsewhere(evidence: &Evidence, direction: Direction) -> bool {
-    let facts = evidence.one_way.as_ref();
-    of_others(direction) && facts.is_some_and(|facts| answers_elsewhere(evidence, facts).is_some())
+/// Of a pile of SYN_SENT entries, those of connections whose answers take another way: nobody failed, nobody gave up.
+pub fn answered_elsewhere<'a>(
+    evidence: &Evidence,
+    direction: Direction,
+    pile: &'a Pile,
+) -> Vec<&'a Destination> {
+    let facts = evidence.one_way.as_ref().filter(|_| of_others(direction));
+    match facts.and_then(|facts| answers_elsewhere(evidence, facts)) {
+        Some(face) => at(pile, &face.place).collect(),
+        None => Vec::new(),
+    }
+}
+
+fn at<'a>(pile: &'a Pile, places: &[Destination]) -> impl Iterator<Item = &'a Destination> {
+    let same = |d: &&Destination| places.iter().any(|to| (to.addr, to.port) == (d.addr, d.port));
+    pile.destinations.iter().filter(same)
 }
 
 fn answers_elsewhere(evidence: &Evidence, facts: &OneWay) -> Option<Face> {
     let wire = facts.wire.as_ref()?;
     let tap = evidence.tap.as_ref()?;
-    let enough = wire.went_on >= LEAST_WENT_ON && wire.went_on as f64 >= wire.began as f64 * WENT_ON_SHARE;
-    let eaten = tap.syn_acks_unseen_by_conntrack as f64 > wire.went_on as f64 * EATEN_SHARE;
-    if !enough || eaten {
+    let pile = pile(evidence);
+    let ended = wire.went_on >= LEAST_WENT_ON && wire.went_on as f64 >= wire.began as f64 * WENT_ON_SHARE;
+    let places = match pile {
+        _ if ended => wire.went_on_to.as_slice(),
+        Some((_, pile)) => pile.destinations.as_slice(),
+        None => return None,
+    };
+    let same = |d: &&Destination| places.iter().any(|to| (to.addr, to.port) == (d.addr, d.port));
+    let older = Estimate::sum(facts.picked_up_to.iter().filter(same).map(|d| d.entries));
+    let several = pile.and_then(|(direction, pile)| one_way(evidence, direction, pile));
+    // Long connections end after the tap: then their older ones tell, which outlived their entries.
+    let last = older.low >= LEAST_PICKED_UP && several.is_some();
+    let eaten =
+        tap.syn_acks_unseen_by_conntrack as f64 > (wire.went_on as f64).max(older.value) * EATEN_SHARE;
+    if eaten || !(ended || last) {
         return None;
     }
-    let text = format!(
-        "in {:.1} s on the wire {} clients ended connections whose entries are in SYN_SENT, and no SYN/ACK came by",
-        tap.secs, wire.went_on
-    );
-    let mut items = vec![fact(
-        "went-on-without-answer",
-        3.0,
-        text,
-        wire.went_on as f64,
-        "connections",
-    )];
+    let mut items = Vec::new();
+    if ended {
+        let text = format!(
+            "in {:.1} s on the wire {} clients ended connections whose entries are in SYN_SENT, and no SYN/ACK came by",
+            tap.secs, wire.went_on
+        );
+        let ended = wire.went_on as f64;
+        items.push(fact("went-on-without-answer", 3.0, text, ended, "connections"));
+    }
+    if older.value > 0.0 {
+        let nats = if last { 1.5 } else { 0.3 };
+        let text = "entries to the same place began in the middle, and never saw a reply";
+        items.push(estimate("picked-up-one-way", nats, text, older, "entries"));
+    }
     if let Some(invalid) = invalid(evidence) {
         let (nats, word) = match invalid >= wire.went_on as f64 {
-            true => (0.7, "what follows the SYN is invalid to conntrack"),
+            _ if several.is_some() => (1.0, "several for each new SYN"),
+            true => (0.7, "what follows a SYN without its answer is"),
             false => (-2.0, "fewer than these clients sent"),
         };
         let text = format!("{} packets were invalid in the window: {word}", whole(invalid));
         items.push(fact("invalid-rises", nats, text, invalid, "packets"));
     }
-    let same = |d: &&Destination| {
-        wire.went_on_to
-            .iter()
-            .any(|to| (to.addr, to.port) == (d.addr, d.port))
-    };
-    let later: f64 = facts
-        .picked_up_to
-        .iter()
-        .filter(same)
-        .map(|d| d.entries.value)
-        .sum();
-    if later >= LEAST_PICKED_UP {
-        let text = "entries to the same place began in the middle, and never saw a reply";
-        items.push(fact("picked-up-one-way", 0.5, text, later, "entries"));
-    }
     Some(Face {
         evidence: items,
-        entries: pile(evidence).map(|pile| pile.settled()),
-        place: wire.went_on_to.clone(),
+        entries: pile.map(|(_, pile)| Estimate::sum(at(pile, places).map(|d| d.entries))),
+        place: places.to_vec(),
         answers: true,
     })
 }
 
 /// SYN_SENT entries of others, the most.
-fn pile(evidence: &Evidence) -> Option<&Pile> {
+fn pile(evidence: &Evidence) -> Option<(Direction, &Pile)> {
     let piles = evidence.half_open.as_ref()?.syn_sent.iter();
     piles
-        .filter(|(direction, _)| of_others(**direction))
-        .map(|(_, pile)| pile)
-        .max_by(|a, b| a.settled().value.total_cmp(&b.settled().value))
+        .map(|(direction, pile)| (*direction, pile))
+        .filter(|(direction, _)| of_others(*direction))
+        .max_by(|a, b| a.1.settled().value.total_cmp(&b.1.settled().value))
 }
 
 fn invalid(evidence: &Evidence) -> Option<f64> {
@@ -279,14 +292,6 @@ fn finding(evidence: &Evidence, face: Face) -> Finding {
              middle or calls them invalid."
         )
     };
-    let mut items = face.evidence;
-    if face.answers && one_way_now(evidence) {
-        items.push(remark(
-            "several-invalid-each",
-            0.5,
-            "several packets are invalid for each new SYN",
-        ));
-    }
     let wire = evidence.one_way.as_ref().and_then(|facts| facts.wire.as_ref());
     let unseen = evidence
         .tap
@@ -296,7 +301,7 @@ fn finding(evidence: &Evidence, face: Face) -> Finding {
         headline,
         place,
         entries: face.entries.filter(|entries| entries.value > 0.0),
-        evidence: items,
+        evidence: face.evidence,
         fixes: fixes(face.place.first(), face.answers),
         looked: Looked::For(match wire {
             Some(_) if face.answers => format!("{unseen} SYN/ACKs came by for entries in SYN_SENT"),
@@ -304,16 +309,6 @@ fn finding(evidence: &Evidence, face: Face) -> Finding {
                 .to_string(),
         }),
     }
-}
-
-fn one_way_now(evidence: &Evidence) -> bool {
-    let piles = evidence
-        .half_open
-        .iter()
-        .flat_map(|half_open| &half_open.syn_sent);
-    piles
-        .into_iter()
-        .any(|(direction, pile)| one_way(evidence, *direction, pile).is_some())
 }
 
 fn fixes(place: Option<&Destination>, answers: bool) -> Vec<Fix> {

@@ -55,24 +55,19 @@ fn check(evidence: &Evidence) -> Verdict {
         let name = "SYN_SENT entries go out";
         return Verdict::clear(too_few(evidence, pile.entries, pile.settled(), name));
     }
-    if answered_elsewhere(evidence, direction) {
-        return Verdict::clear(format!(
-            "{} SYN_SENT entries go out, but their connections go on: the answers take another way",
-            count(pile.entries)
-        ));
-    }
     if let Some(other) = answered_after_all(evidence, pile) {
         return other;
     }
-    let refused = refused(evidence, pile);
-    if pile.settled().value - refused.value < pile_from(evidence) && refused.value > 0.0 {
+    let explained = explained(evidence, direction, pile);
+    let theirs = Estimate::sum(explained.iter().map(|d| d.entries));
+    if theirs.value > 0.0 && pile.settled().value - theirs.value < pile_from(evidence) {
         return Verdict::clear(format!(
-            "{} of {} SYN_SENT entries are of attempts that are refused, not ignored",
-            count(refused),
+            "{} of {} SYN_SENT entries are of attempts that are refused, or answered by another way",
+            count(theirs),
             count(pile.settled())
         ));
     }
-    let pile = &without_refused(evidence, pile);
+    let pile = &without(pile, &explained);
     if let Some(invalid) = one_way(evidence, direction, pile) {
         let text = format!(
             "{} packets were invalid in the window, several for each new SYN: the answers may take another way",
@@ -110,17 +105,23 @@ fn answered_after_all(evidence: &Evidence, pile: &Pile) -> Option<Verdict> {
     None
 }
 
-/// Of the pile, what somebody refuses by ICMP: that is an answer.
-fn refused(evidence: &Evidence, pile: &Pile) -> Estimate {
-    Estimate::sum(refused_of(evidence, pile).iter().map(|d| d.entries))
+/// Of the pile, what somebody refuses by ICMP, or answers by another way.
+fn explained<'a>(evidence: &Evidence, direction: Direction, pile: &'a Pile) -> Vec<&'a Destination> {
+    let mut out = refused_of(evidence, pile);
+    let elsewhere = answered_elsewhere(evidence, direction, pile);
+    out.extend(
+        elsewhere
+            .into_iter()
+            .filter(|d| !out.contains(d))
+            .collect::<Vec<_>>(),
+    );
+    out
 }
 
-/// The pile without the places that refuse.
-fn without_refused(evidence: &Evidence, pile: &Pile) -> Pile {
-    let refusing = refused_of(evidence, pile);
-    let refuses = |d: &Destination| refusing.iter().any(|r| (r.addr, r.port) == (d.addr, d.port));
+/// The pile without these places.
+fn without(pile: &Pile, places: &[&Destination]) -> Pile {
     let mut rest = pile.clone();
-    rest.destinations.retain(|d| !refuses(d));
+    rest.destinations.retain(|d| !places.contains(&d));
     rest
 }
 

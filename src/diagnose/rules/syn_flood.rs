@@ -135,7 +135,7 @@ fn unfinished(evidence: &Evidence, direction: Direction, pile: &Pile) -> Verdict
 /// Nobody answers, and nobody tries again: spoofed SYNs to a dead place, or to a SYN queue that is full.
 fn unanswered(evidence: &Evidence, direction: Direction, pile: &Pile) -> Verdict {
     let told = pile.of_settled();
-    let silent = told.live.high <= pile.settled().value * STILL_TRY;
+    let silent = told.live.high + told.unclear.high <= pile.settled().value * STILL_TRY;
     // A listener's full accept queue drops real clients; a flood fills the SYN queue alone.
     let queue = overflows(evidence).is_some_and(|o| o.accept == 0 && o.syn > 0);
     let here = direction == Direction::In;

@@ -3,11 +3,13 @@
 use super::asymmetric_routing::answered_elsewhere;
 use super::hold::{Held, deletes, held, looked};
 use crate::diagnose::cause::Cause;
-use crate::diagnose::half_open::{EXACT, Sure, background, below_share_of_max, largest, listed, places, sum};
+use crate::diagnose::half_open::{
+    EXACT, Sure, background, below_share_of_max, largest, listed, pile_from, places, sum,
+};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Rule, Verdict, count, fix, whole};
 use crate::evidence::{Basis, Direction, Evidence, Pile, longest_gap_secs};
-use crate::model::TcpState;
+use crate::model::{Estimate, TcpState};
 
 pub const RULE: Rule = Rule {
     cause: Cause::SynSentHold,
@@ -42,10 +44,12 @@ fn check(evidence: &Evidence) -> Verdict {
             evidence,
         } => (sum, direction, pile, evidence),
     };
-    if answered_elsewhere(evidence, direction) {
+    let elsewhere = answered_elsewhere(evidence, direction, pile);
+    let elsewhere = Estimate::sum(elsewhere.iter().map(|d| d.entries));
+    if elsewhere.value > 0.0 && sum.settled.value - elsewhere.value < pile_from(evidence) {
         return Verdict::clear(format!(
             "{} SYN_SENT entries look held, but their connections go on: the answers take another way",
-            count(sum.entries)
+            count(elsewhere)
         ));
     }
     if let Some((_, perhaps)) = noise {

@@ -11,8 +11,10 @@ pub mod flood;
 pub mod full;
 pub mod healthy;
 pub mod hold;
+pub mod one_way;
 pub mod overflow;
 pub mod ports;
+pub mod refused;
 pub mod ruleset;
 pub mod unresponsive;
 
@@ -29,6 +31,8 @@ pub fn all() -> Vec<Trial> {
     out.extend(flood::trials());
     out.extend(ports::trials());
     out.extend(ruleset::trials());
+    out.extend(refused::trials());
+    out.extend(one_way::trials());
     out.extend(healthy::trials());
     // Last: they have the machine to themselves.
     out.extend(full::trials());
