@@ -18,7 +18,8 @@ pub const NEEDS: &[(&str, &[&str])] = &[
     ("listener-overflow", &["net"]),
     ("ephemeral-ports-exhausted", &["ports"]),
     ("backend-unresponsive", &["half_open"]),
-    ("backend-refusing", &["net"]),
+    // The wire, or this host's own counter.
+    ("backend-refusing", &[]),
     ("syn-flood", &["half_open"]),
     ("asymmetric-routing", &["one_way"]),
 ];

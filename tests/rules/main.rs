@@ -11,6 +11,7 @@ mod host;
 mod hosts;
 mod late;
 mod missing;
+mod refusals;
 mod sampled;
 mod scene;
 mod thresholds;

@@ -10,7 +10,7 @@ use super::{HURRIED, trial};
 use crate::lab::Family::{self, V4, V6};
 use crate::packet::{ACK, Forged, RST, SYN, stranger};
 use crate::stage::{PATIENCE, Routed, Stage};
-use crate::traffic::{Clients, churn, closing_server, forge};
+use crate::traffic::{Clients, chatter, churn, closing_server, forge, holding_server};
 use crate::verdict::{Verdict, diagnose};
 
 pub fn trials() -> Vec<Trial> {
@@ -39,6 +39,7 @@ pub fn trials() -> Vec<Trial> {
             100,
             syns_elsewhere_dropped,
         ),
+        trial("asymmetric-routing/long-connections", V4, 200, long_connections),
         trial("none/invalid-scan", V4, 200, invalid_scan),
         trial("none/syn-ack-echo", V4, 200, syn_ack_echo),
         trial("none/syn-ack-echo", V6, 200, syn_ack_echo),
@@ -92,6 +93,22 @@ fn answers_elsewhere(family: Family, per_second: u32) {
         "{more} entries, then {after}{verdict}"
     );
     stage.quiet();
+}
+
+/// None of them ends; their entries in SYN_SENT do, and what comes then is picked up in the middle.
+fn long_connections(family: Family, per_second: u32) {
+    let mut routed = Routed::new(family);
+    routed.other_way(true);
+    routed
+        .firewall
+        .set("net.netfilter.nf_conntrack_tcp_timeout_syn_sent", "5");
+    let listener = holding_server(&routed.server, routed.service);
+    let clients = chatter(&routed.client, routed.service, per_second);
+    let stage = routed.watch_firewall(vec![clients, listener]);
+    stage.watched.until("entries are picked up", PATIENCE, |host| {
+        host.in_state("ESTABLISHED") >= per_second as usize
+    });
+    one_way(&diagnose(&stage.watched), &stage);
 }
 
 fn strict(routed: &Routed) {
