@@ -48,6 +48,9 @@ What to do: route both directions through this host, or take this traffic out of
 };
 
 fn check(evidence: &Evidence) -> Verdict {
+    if evidence.pasted {
+        return Verdict::unknown("which way packets go shows on the wire alone");
+    }
     let Some(facts) = &evidence.one_way else {
         return Verdict::unknown("the table's entries were not seen");
     };
@@ -56,9 +59,6 @@ fn check(evidence: &Evidence) -> Verdict {
     let found = [answers_missing, syns_missing].into_iter().flatten();
     if let Some(face) = found.max_by(|a, b| a.weight().total_cmp(&b.weight())) {
         return Verdict::Found(Box::new(finding(evidence, face)));
-    }
-    if evidence.pasted {
-        return Verdict::unknown("which way packets go shows on the wire alone");
     }
     if let Some(lean) = half_seen(evidence, facts) {
         return lean;
