@@ -252,6 +252,7 @@ fn tapped_packets() {
     let syn = |tuple, seq| Segment {
         kind: SegmentKind::Syn,
         tuple,
+        sender: tuple.src,
         seq,
         flags: TcpFlags(TcpFlags::SYN),
         ifindex: 2,

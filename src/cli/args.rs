@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::values::{age, duration, keys, mark, prefix, protocol, state, tap};
 use crate::collect::Prefix;
-use crate::model::{TcpState, proto};
+use crate::model::TcpState;
 
 const AFTER: &str = "\
 Exit status: 0 nothing found, 1 something found or undecided, 2 could not look.
@@ -280,100 +281,6 @@ pub enum When {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys(pub Vec<crate::evidence::Key>);
 
-/// How long a window or a tap may be.
-fn duration(text: &str) -> Result<Duration, String> {
-    let span = span(text)?;
-    if span > LONGEST_WINDOW {
-        return Err("a duration is between 0 and 24h".to_string());
-    }
-    Ok(span)
-}
-
-/// Entries live long: an established connection's timeout is 5 days unless set otherwise.
-fn age(text: &str) -> Result<Duration, String> {
-    span(text)
-}
-
-const LONGEST_WINDOW: Duration = Duration::from_secs(86_400);
-/// Beyond any age: conntrack keeps timeouts in 32 bits of jiffies (struct nf_conn).
-const LONGEST_SECS: f64 = i32::MAX as f64;
-
-fn span(text: &str) -> Result<Duration, String> {
-    let (digits, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
-    let number: f64 = digits
-        .trim()
-        .parse()
-        .map_err(|_| "not a duration: try 2s, 500ms or 1m".to_string())?;
-    let secs = match unit {
-        "ms" => number / 1000.0,
-        "" | "s" => number,
-        "m" | "min" => number * 60.0,
-        "h" => number * 3600.0,
-        "d" => number * 86_400.0,
-        _ => return Err(format!("unknown unit {unit}: try ms, s, m, h or d")),
-    };
-    if !(0.0..=LONGEST_SECS).contains(&secs) {
-        return Err(format!("a duration is between 0 and {LONGEST_SECS} s"));
-    }
-    Ok(Duration::from_secs_f64(secs))
-}
-
-/// A client's SYN comes again after a second at the soonest: a shorter silence tells nothing.
-fn tap(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        given if given > Duration::ZERO && given < Duration::from_secs(1) => {
-            Err("too short to tell anything: at least 1s, or 0 to listen not at all".to_string())
-        }
-        given => Ok(given),
-    }
-}
-
-fn state(text: &str) -> Result<TcpState, String> {
-    let upper = text.to_ascii_uppercase().replace('-', "_");
-    TcpState::from_name(&upper).ok_or_else(|| {
-        let names: Vec<&str> = TcpState::ALL.iter().map(|s| s.name()).collect();
-        format!("no TCP state of conntrack; there are {}", names.join(", "))
-    })
-}
-
-fn prefix(text: &str) -> Result<Prefix, String> {
-    Prefix::parse(text).ok_or_else(|| "neither an address nor a prefix such as 10.0.0.0/8".to_string())
-}
-
-fn protocol(text: &str) -> Result<u8, String> {
-    if let Ok(number) = text.parse() {
-        return Ok(number);
-    }
-    let lower = text.to_ascii_lowercase();
-    (0..=255)
-        .find(|number| proto::name(*number) == Some(lower.as_str()))
-        .ok_or_else(|| "unknown protocol: tcp, udp, icmp, icmpv6, gre, sctp or a number".to_string())
-}
-
-fn mark(text: &str) -> Result<(u32, u32), String> {
-    let number = |text: &str| match text.strip_prefix("0x") {
-        Some(hex) => u32::from_str_radix(hex, 16).ok(),
-        None => text.parse().ok(),
-    };
-    let (value, mask) = text.split_once('/').map_or((text, None), |(v, m)| (v, Some(m)));
-    let mask = mask.map_or(Some(u32::MAX), number);
-    number(value)
-        .zip(mask)
-        .ok_or_else(|| "not a mark: a number, 0x…, or VALUE/MASK".to_string())
-}
-
-fn keys(text: &str) -> Result<Keys, String> {
-    let key = |word: &str| {
-        crate::evidence::Key::from_name(word).ok_or_else(|| {
-            format!("unknown key {word}: src, dst, sport, dport, proto, state, zone or mark, joined by `:`")
-        })
-    };
-    text.split([':', ','])
-        .map(key)
-        .collect::<Result<_, _>>()
-        .map(Keys)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,40 +289,5 @@ mod tests {
     fn the_definition_is_sound() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2"), Ok(Duration::from_secs(2)));
-        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("0"), Ok(Duration::ZERO));
-        for bad in ["", "x", "-1s", "5y", "1e999", "NaN", "25h"] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_age_may_be_days() {
-        let days = |n: u64| Ok(Duration::from_secs(n * 86_400));
-        assert_eq!(age("5.0d"), days(5));
-        assert_eq!(age("120h"), days(5));
-        assert_eq!(duration("1d"), days(1));
-        for bad in ["-1d", "25000d", "1w"] {
-            assert!(age(bad).is_err(), "{bad}");
-        }
-        assert!(duration("1.1d").is_err());
-    }
-
-    #[test]
-    fn marks_states_and_keys() {
-        assert_eq!(mark("0x10/0xff"), Ok((16, 255)));
-        assert_eq!(mark("7"), Ok((7, u32::MAX)));
-        assert!(mark("x").is_err() && mark("1/").is_err());
-        assert_eq!(state("syn-sent"), Ok(TcpState::SynSent));
-        assert!(state("SYNSENT").is_err());
-        assert_eq!(protocol("udp"), Ok(17));
-        assert_eq!(keys("dst:dport").map(|k| k.0.len()), Ok(2));
-        assert!(keys("dst:zzz").is_err());
     }
 }

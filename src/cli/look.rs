@@ -92,6 +92,7 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
         tap: ask.tap,
         presence: &presence,
         ruleset: rules_before.as_ref(),
+        net: first.as_ref().and_then(|(_, _, net, _)| net.as_ref()),
     };
     let tap = listen(kernel, &listening, &mut gaps, notes);
     wait(kernel, ask.window_secs, began);
@@ -219,6 +220,7 @@ struct Listening<'a> {
     tap: Tap,
     presence: &'a Presence,
     ruleset: Option<&'a Ruleset>,
+    net: Option<&'a NetCounters>,
 }
 
 fn listen(
@@ -229,7 +231,11 @@ fn listen(
 ) -> Option<TapLog> {
     let secs = match listening.tap {
         Tap::Always(secs) => secs,
-        Tap::Where(secs) if collect::worth_tapping(kernel, listening.presence, listening.ruleset) => secs,
+        Tap::Where(secs)
+            if collect::worth_tapping(kernel, listening.presence, listening.ruleset, listening.net) =>
+        {
+            secs
+        }
         Tap::Where(_) => return None,
         Tap::Off => {
             gaps.push(Gap::new(

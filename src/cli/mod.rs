@@ -9,6 +9,7 @@ mod commands;
 mod door;
 pub mod look;
 mod terminal;
+mod values;
 
 use args::{Cli, Command};
 

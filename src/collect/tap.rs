@@ -1,4 +1,4 @@
-//! A short look at the wire: SYN, SYN/ACK, RST and ICMP unreachable coming in, headers only.
+//! A short look at the wire: SYN, SYN/ACK, FIN, RST and ICMP unreachable coming in, headers only.
 
 use std::ops::ControlFlow;
 
@@ -6,7 +6,7 @@ use super::presence::Presence;
 use super::sockets::sockets;
 use super::ways::strict;
 use crate::kernel::{BpfInstruction, Errno, Kernel, Source};
-use crate::model::{Action, Chain, Gap, Hook, Moment, Ruleset, Segment, SocketState};
+use crate::model::{Action, Chain, Gap, Hook, Moment, NetCounters, Ruleset, Segment, SocketState};
 use crate::wire::packet;
 
 /// Enough of a packet for IPv6 with extensions, TCP, and an ICMP error's quote.
@@ -29,9 +29,37 @@ pub struct TapLook {
 }
 
 /// Whether a tap can tell something: where SYNs come in, on a host that forwards or that listens, or where a rule, or
-/// the reverse path filter, may eat answers.
-pub fn worth_tapping(kernel: &mut dyn Kernel, presence: &Presence, ruleset: Option<&Ruleset>) -> bool {
-    ruleset.is_some_and(eats_early) || forwards(kernel) || strict(kernel) || listens(kernel, presence)
+/// the reverse path filter, may eat answers, or where this host's own attempts fail.
+pub fn worth_tapping(
+    kernel: &mut dyn Kernel,
+    presence: &Presence,
+    ruleset: Option<&Ruleset>,
+    net: Option<&NetCounters>,
+) -> bool {
+    ruleset.is_some_and(eats_early)
+        || net.is_some_and(fails)
+        || forwards(kernel)
+        || strict(kernel)
+        || listens(kernel, presence)
+}
+
+/// So many failed attempts since boot, …
+const LEAST_FAILED: i64 = 20;
+/// … one of so many at least.
+const FAILED_OF: i64 = 50;
+/// Routers and hosts send one ICMP error a second to each address (icmp_ratelimit): few stand for many.
+const LEAST_UNREACHABLE: i64 = 5;
+
+/// Some of this host's attempts are refused, or time out. An ICMP error ends an attempt without counting it as failed.
+fn fails(net: &NetCounters) -> bool {
+    let (failed, all) = (net.get("Tcp.AttemptFails"), net.get("Tcp.ActiveOpens"));
+    let reset = failed
+        .zip(all)
+        .is_some_and(|(failed, all)| failed >= LEAST_FAILED && failed >= all / FAILED_OF);
+    let unreachable = net
+        .get("Icmp.InDestUnreachs")
+        .is_some_and(|n| n >= LEAST_UNREACHABLE);
+    reset || unreachable
 }
 
 fn eats_early(ruleset: &Ruleset) -> bool {
@@ -158,7 +186,8 @@ const RET: u16 = 0x06;
 const PROTOCOL: u32 = 0xffff_f000;
 const PACKET_TYPE: u32 = 0xffff_f000 + 4;
 const OUTGOING: u32 = 4;
-const SYN_OR_RST: u32 = 0x06;
+/// FIN, SYN or RST: a few packets of each connection, however much it carries.
+const ENDS: u32 = 0x07;
 
 /// On a SOCK_DGRAM socket offset 0 is the network header.
 fn filter() -> Vec<BpfInstruction> {
@@ -176,7 +205,7 @@ fn filter() -> Vec<BpfInstruction> {
         /*  7 */ op(LDX_MSH, 0, 0, 0),
         /*  8 */ op(JEQ, 6, 0, 2),
         /*  9 */ op(LD_B_IND, 13, 0, 0),
-        /* 10 */ op(JSET, SYN_OR_RST, 11, 12),
+        /* 10 */ op(JSET, ENDS, 11, 12),
         /* 11 */ op(JEQ, 1, 0, 11), // ICMP
         /* 12 */ op(LD_B_IND, 0, 0, 0),
         /* 13 */ op(JEQ, 3, 8, 9), // destination unreachable
@@ -185,7 +214,7 @@ fn filter() -> Vec<BpfInstruction> {
         /* 15 */ op(LD_B_ABS, 6, 0, 0),
         /* 16 */ op(JEQ, 6, 0, 2),
         /* 17 */ op(LD_B_ABS, 53, 0, 0),
-        /* 18 */ op(JSET, SYN_OR_RST, 3, 4),
+        /* 18 */ op(JSET, ENDS, 3, 4),
         /* 19 */ op(JEQ, 58, 0, 3), // ICMPv6
         /* 20 */ op(LD_B_ABS, 40, 0, 0),
         /* 21 */ op(JEQ, 1, 0, 1), // destination unreachable

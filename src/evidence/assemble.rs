@@ -41,10 +41,12 @@ pub fn assemble(readings: Readings) -> Evidence {
         if let (Some(tap), Some(unseen)) = (&mut tap, counted.unseen_syn_acks) {
             tap.syn_acks_unseen_by_conntrack = unseen;
             tap.vanished = counted.vanished;
+            tap.refusers = counted.refusers;
         }
         if let Some(table) = &mut out.table {
             table.expired = counted.expired;
         }
+        out.one_way = Some(counted.one_way);
         out.states = Some(counted.states);
         out.nat = Some(counted.nat);
         out.stale_nat = counted.stale_nat;

@@ -8,10 +8,12 @@ use super::answered::Answered;
 use super::fate::Fate;
 use super::lasting::{LastingTally, asks_place, idle_secs};
 use super::nat::NatTally;
+use super::one_way::OneWayTally;
 use super::pile::{Marks, PileTally, piles};
+use super::refusals::StillThere;
 use super::rows::Rows;
 use super::sampling::Sample;
-use super::schedule::{Sender, age_by_timestamp, may_renew_syn_sent};
+use super::schedule::{Sender, may_renew_syn_sent};
 use super::stale::StaleTally;
 use super::tap::TapLog;
 use super::vanished::{self, Entered};
@@ -50,6 +52,8 @@ pub struct Census<'a> {
     matched_answered: Vec<Tuple>,
     unseen_syn_acks: u64,
     entered: Entered,
+    still_there: StillThere,
+    one_way: OneWayTally,
     nat: NatTally,
     stale: StaleTally,
     rules: Option<RulesetFacts>,
@@ -94,6 +98,8 @@ impl<'a> Census<'a> {
             matched_answered: Vec::new(),
             unseen_syn_acks: 0,
             entered: Entered::default(),
+            still_there: StillThere::default(),
+            one_way: OneWayTally::default(),
             nat: NatTally::default(),
             stale: StaleTally::new(rules.as_ref()),
             rules,
@@ -116,9 +122,11 @@ impl<'a> Census<'a> {
         self.rows.add(flow, age);
         if let Some(tap) = self.tap {
             self.entered.add(flow, tap);
+            self.still_there.add(flow, tap);
         }
         self.nat.add(flow, age);
         self.stale.add(flow, self.since_set_secs(flow));
+        self.one_way.add(flow, self.tap);
         match flow.tcp_state {
             Some(TcpState::SynSent) => self.half_open(flow, now, false),
             Some(TcpState::SynRecv) => self.half_open(flow, now, true),
@@ -175,13 +183,13 @@ impl<'a> Census<'a> {
     }
 
     fn is_local(&self, addr: &IpAddr) -> bool {
-        addr.is_loopback() || self.locals.as_ref().is_some_and(|locals| locals.contains(addr))
+        is_local(&self.locals, addr)
     }
 
     fn half_open(&mut self, flow: &Flow, now: Moment, answered: bool) {
         let direction = self.direction(flow);
         let waited = now.secs_since(self.began);
-        let stamped = age_by_timestamp(flow, now);
+        let stamped = flow.age_secs(now);
         let age = stamped.or(self.age_secs(flow));
         let at_least = stamped.or(self.since_set_secs(flow));
         // CTA_TIMEOUT is cut to whole seconds: the entry may be up to one second younger than it says.
@@ -302,19 +310,21 @@ impl<'a> Census<'a> {
         };
         let states = self.rows.finish(sample, &self.timeouts);
         let (lasting, sought) = self.lasting.finish(sample);
+        let (locals, tap) = (self.locals, self.tap);
+        let own = |addr: &IpAddr| is_local(&locals, addr);
         Counted {
             states,
             half_open,
             lasting,
             sought,
             sample,
-            unseen_syn_acks: self
-                .tap
-                .map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
+            unseen_syn_acks: tap.map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
             expired: sample.is_part().then_some(sample.expired),
             nat: self.nat.finish(sample, self.rules.as_ref()),
             stale_nat: self.rules.is_some().then(|| self.stale.finish()),
-            vanished: self.tap.filter(|_| exact).map(|tap| self.entered.vanished(tap)),
+            refusers: tap.map(|tap| self.still_there.refusers(tap, exact, own)),
+            one_way: self.one_way.finish(sample, tap, own),
+            vanished: tap.filter(|_| exact).map(|tap| self.entered.vanished(tap)),
         }
     }
 
@@ -362,6 +372,10 @@ impl<'a> Census<'a> {
             without_entry_to: vanished::wanted(lost),
         }
     }
+}
+
+fn is_local(locals: &Option<HashSet<IpAddr>>, addr: &IpAddr) -> bool {
+    addr.is_loopback() || locals.as_ref().is_some_and(|locals| locals.contains(addr))
 }
 
 /// What became of the SYN_SENT sockets during the pass.

@@ -1,7 +1,7 @@
 //! What a pass over the table came to, and what the sockets read after it add.
 
 use super::sampling::Sample;
-use super::{HalfOpen, Lasting, NatUse, Sought, StaleNat, StateRow, Vanished};
+use super::{HalfOpen, Lasting, NatUse, OneWay, Refuser, Sought, StaleNat, StateRow, Vanished};
 use crate::model::{Estimate, Socket};
 
 /// What a pass over the table came to.
@@ -18,6 +18,9 @@ pub struct Counted {
     pub nat: Vec<NatUse>,
     /// `None` where the rules were not read.
     pub stale_nat: Option<Option<StaleNat>>,
+    /// Who refused attempts on the wire; `None` without a tap.
+    pub refusers: Option<Vec<Refuser>>,
+    pub one_way: OneWay,
     /// Tapped SYNs that left no trace; `None` without a tap, or where the table was not read whole.
     pub vanished: Option<Vec<Vanished>>,
 }

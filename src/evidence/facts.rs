@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Lasting, NatUse, RulesetFacts, StaleNat, Way};
+use super::{Lasting, NatUse, OneWay, Refuser, RulesetFacts, StaleNat, Way};
 use crate::model::{Estimate, Gap, Host, Moment, Process, Settings, TcpState, Timeouts};
 
 /// All that a rule may look at.
@@ -37,6 +37,8 @@ pub struct Evidence {
     pub nat: Option<Vec<NatUse>>,
     /// Unreplied entries that today's rules would map elsewhere; absent where table or rules were not read.
     pub stale_nat: Option<Option<StaleNat>>,
+    /// Connections of which this host sees one direction only.
+    pub one_way: Option<OneWay>,
     /// The packet filter's rules; absent where they were not read.
     pub ruleset: Option<RulesetFacts>,
     pub settings: Settings,
@@ -300,6 +302,8 @@ pub struct TapFacts {
     pub vanished: Option<Vec<Vanished>>,
     /// Who sends on which interface, where the reverse path filter dropped something in the window.
     pub ways: Vec<Way>,
+    /// Who refuses, most first, at most [`MAX_DESTINATIONS`]; absent where the table was not read.
+    pub refusers: Option<Vec<Refuser>>,
 }
 
 /// SYNs that came in to one place and left no trace in the table.

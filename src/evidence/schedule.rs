@@ -1,6 +1,6 @@
 //! When a live peer sends its SYN, or a server its SYN/ACK, again; and what silence in a tap then means.
 
-use crate::model::{Flow, Moment, version};
+use crate::model::version;
 
 /// Seconds after the first SYN at which Linux ≥ 6.5 repeats it (tcp_syn_linear_timeouts=4, 6 retries).
 const LINEAR: [f64; 11] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 11.0, 19.0, 35.0, 67.0];
@@ -60,13 +60,6 @@ pub fn longest_gap_secs(syn_retries: u64) -> f64 {
     // Linear repeats come before the doubling ones and are 1 s apart.
     let doublings = syn_retries.saturating_sub(1).min(10) as i32;
     2f64.powi(doublings)
-}
-
-/// With nf_conntrack_timestamp=1 the entry says when it began, whatever policy it got; in seconds begun, as ages by
-/// timeout are.
-pub fn age_by_timestamp(flow: &Flow, now: Moment) -> Option<u32> {
-    let ns = now.real_ns.checked_sub(flow.start_ns?)?;
-    u32::try_from(ns / 1_000_000_000 + 1).ok()
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::TapFacts;
+use super::few::End;
+use super::refusals::Refusals;
 use super::ways::Arrivals;
 use crate::model::{Moment, Segment, SegmentKind, Tuple};
 
@@ -13,9 +15,14 @@ pub struct TapLog {
     pub ended: Option<Moment>,
     syns: HashMap<Tuple, Seen>,
     syn_acks: HashMap<Tuple, Seen>,
+    /// Who sent these.
+    answering: HashSet<End>,
     /// Tuples of RSTs, whoever sent them.
     resets: HashSet<Tuple>,
     pub arrivals: Arrivals,
+    /// Tuples of FINs.
+    fins: HashSet<Tuple>,
+    pub(super) refusals: Refusals,
 }
 
 #[derive(Clone, Copy)]
@@ -31,8 +38,11 @@ impl Default for TapLog {
             ended: None,
             syns: HashMap::new(),
             syn_acks: HashMap::new(),
+            answering: HashSet::new(),
             resets: HashSet::new(),
             arrivals: Arrivals::default(),
+            fins: HashSet::new(),
+            refusals: Refusals::default(),
         }
     }
 }
@@ -48,6 +58,7 @@ impl TapLog {
         }
         self.facts.segments += 1;
         self.arrivals.add(segment);
+        self.refusals.add(segment);
         match segment.kind {
             SegmentKind::Syn => {
                 if let Some(times) = seen_again(&mut self.syns, segment) {
@@ -56,12 +67,16 @@ impl TapLog {
                 }
             }
             SegmentKind::SynAck => {
+                self.answering.insert((segment.tuple.src, segment.tuple.sport));
                 if let Some(times) = seen_again(&mut self.syn_acks, segment) {
                     self.facts.syn_acks += 1;
                     self.facts.syn_ack_retransmits += u64::from(times > 1);
                 }
             }
             SegmentKind::Unreachable { .. } => self.facts.unreachables += 1,
+            SegmentKind::Fin => {
+                self.fins.insert(segment.tuple);
+            }
             SegmentKind::Rst => self.facts.resets += 1,
             SegmentKind::OtherTcp => {}
         }
@@ -80,6 +95,21 @@ impl TapLog {
     /// Whether a RST answered packets of this tuple.
     pub fn was_reset(&self, tuple: &Tuple) -> bool {
         self.resets.contains(&tuple.inverted())
+    }
+
+    /// Whether a FIN of this tuple came by.
+    pub fn ended_by(&self, tuple: &Tuple) -> bool {
+        self.fins.contains(tuple)
+    }
+
+    /// Whether a SYN/ACK came from there.
+    pub fn answers(&self, end: &End) -> bool {
+        self.answering.contains(end)
+    }
+
+    /// Tuples of all SYN/ACKs.
+    pub fn syn_acks(&self) -> impl Iterator<Item = &Tuple> {
+        self.syn_acks.keys()
     }
 
     /// SYN/ACKs seen with exactly this reply tuple.
@@ -119,6 +149,7 @@ mod tests {
         let on = |ifindex| Segment {
             kind: SegmentKind::Syn,
             tuple: Tuple::default(),
+            sender: Tuple::default().src,
             seq: 1,
             flags: TcpFlags(TcpFlags::SYN),
             ifindex,

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::Moment;
+
 /// IP protocol numbers that conntrack tracks with states or timeouts of their own.
 pub mod proto {
     pub const ICMP: u8 = 1;
@@ -166,6 +168,15 @@ pub struct Flow {
 
 // A Flow lives on the stack of the decoding loop: it must stay a few cache lines.
 const _: () = assert!(std::mem::size_of::<Flow>() <= 224);
+
+impl Flow {
+    /// With nf_conntrack_timestamp=1 the entry says when it began, whatever policy it got; in seconds begun, as ages by
+    /// timeout are.
+    pub fn age_secs(&self, now: Moment) -> Option<u32> {
+        let ns = now.real_ns.checked_sub(self.start_ns?)?;
+        u32::try_from(ns / 1_000_000_000 + 1).ok()
+    }
+}
 
 impl Default for Flow {
     fn default() -> Flow {

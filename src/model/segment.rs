@@ -1,5 +1,7 @@
 //! One packet that the tap saw: headers only.
 
+use std::net::IpAddr;
+
 use super::Tuple;
 
 /// TCP flag bits as in the header's 14th byte.
@@ -23,6 +25,8 @@ pub enum SegmentKind {
     Syn,
     SynAck,
     Rst,
+    /// The sender has no more data.
+    Fin,
     /// An ICMP error (destination unreachable) about a TCP segment whose tuple is `tuple`.
     Unreachable {
         icmp_type: u8,
@@ -36,6 +40,8 @@ pub enum SegmentKind {
 pub struct Segment {
     pub kind: SegmentKind,
     pub tuple: Tuple,
+    /// Whose packet it is: of an ICMP error often a router.
+    pub sender: IpAddr,
     /// TCP sequence number: tells a retransmission from a new attempt on a used tuple.
     pub seq: u32,
     pub flags: TcpFlags,

@@ -1,6 +1,6 @@
 //! A tapped packet: the SLL2 header, then IPv4 or IPv6, then TCP or an ICMP error about TCP.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Malformed, be16, be32};
 use crate::model::{Segment, SegmentKind, TcpFlags, Tuple, proto};
@@ -25,9 +25,10 @@ pub fn decode_segment(sll2: &[u8]) -> Result<Option<Segment>, Malformed> {
         ETH_P_IPV6 => ipv6(packet)?,
         _ => None,
     };
-    Ok(found.map(|(kind, tuple, seq, flags)| Segment {
+    Ok(found.map(|(sender, (kind, tuple, seq, flags))| Segment {
         kind,
         tuple,
+        sender,
         seq,
         flags,
         ifindex,
@@ -35,28 +36,32 @@ pub fn decode_segment(sll2: &[u8]) -> Result<Option<Segment>, Malformed> {
     }))
 }
 
-type Found = Option<(SegmentKind, Tuple, u32, TcpFlags)>;
+type Told = (SegmentKind, Tuple, u32, TcpFlags);
+/// With the packet's own sender.
+type Found = Option<(IpAddr, Told)>;
 
 fn ipv4(packet: &[u8]) -> Result<Found, Malformed> {
     let Some((addresses, number, payload)) = ipv4_header(packet)? else {
         return Ok(None);
     };
-    match number {
+    let told = match number {
         proto::TCP => tcp(addresses, payload).map(Some),
         proto::ICMP => icmp_error(payload, 3, ipv4_header),
         _ => Ok(None),
-    }
+    };
+    Ok(told?.map(|told| (addresses.src, told)))
 }
 
 fn ipv6(packet: &[u8]) -> Result<Found, Malformed> {
     let Some((addresses, number, payload)) = ipv6_header(packet)? else {
         return Ok(None);
     };
-    match number {
+    let told = match number {
         proto::TCP => tcp(addresses, payload).map(Some),
         proto::ICMPV6 => icmp_error(payload, 1, ipv6_header),
         _ => Ok(None),
-    }
+    };
+    Ok(told?.map(|told| (addresses.src, told)))
 }
 
 type Header<'a> = Option<(Tuple, u8, &'a [u8])>;
@@ -116,7 +121,7 @@ fn ipv6_header(packet: &[u8]) -> Result<Header<'_>, Malformed> {
     Ok(None)
 }
 
-fn tcp(mut tuple: Tuple, segment: &[u8]) -> Result<(SegmentKind, Tuple, u32, TcpFlags), Malformed> {
+fn tcp(mut tuple: Tuple, segment: &[u8]) -> Result<Told, Malformed> {
     let cut = Malformed("a TCP header is cut");
     tuple.sport = be16(segment, 0).ok_or(cut)?;
     tuple.dport = be16(segment, 2).ok_or(cut)?;
@@ -128,6 +133,8 @@ fn tcp(mut tuple: Tuple, segment: &[u8]) -> Result<(SegmentKind, Tuple, u32, Tcp
         SegmentKind::SynAck
     } else if flags.has(TcpFlags::SYN) {
         SegmentKind::Syn
+    } else if flags.has(TcpFlags::FIN) {
+        SegmentKind::Fin
     } else {
         SegmentKind::OtherTcp
     };
@@ -139,7 +146,7 @@ fn icmp_error<'a>(
     message: &'a [u8],
     unreachable: u8,
     header: impl Fn(&'a [u8]) -> Result<Header<'a>, Malformed>,
-) -> Result<Found, Malformed> {
+) -> Result<Option<Told>, Malformed> {
     let cut = Malformed("an ICMP error is cut");
     let (icmp_type, icmp_code) = (*message.first().ok_or(cut)?, *message.get(1).ok_or(cut)?);
     if icmp_type != unreachable {

@@ -231,6 +231,13 @@ impl Host {
         ));
     }
 
+    /// SYNs to the port are rejected by ICMP.
+    pub fn rejects(&self) {
+        self.nft(&format!(
+            "table inet strict {{ chain in {{ type filter hook input priority filter; tcp dport {PORT} reject; }}; }}"
+        ));
+    }
+
     /// `nf_conntrack_count`.
     pub fn count(&self) -> u64 {
         self.number("net/netfilter/nf_conntrack_count")

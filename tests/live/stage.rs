@@ -164,6 +164,20 @@ impl Routed {
         }
     }
 
+    /// A second wire between clients and server, past the firewall: the answers take it, or what the clients send does.
+    pub fn other_way(&mut self, answers: bool) {
+        let wire = self.lab.wire(&self.client, &self.server);
+        let client = address(self.family, self.inner, 1);
+        let via = |end| address(self.family, wire, end);
+        if answers {
+            self.server.ip(&format!("route add {client} via {}", via(1)));
+        } else {
+            let service = self.service.ip();
+            self.client
+                .ip(&format!("route add {service} via {} src {client}", via(2)));
+        }
+    }
+
     /// The service gets an address of the firewall's; returned is where clients find it.
     pub fn publishes(&self) -> SocketAddr {
         let family = if self.service.is_ipv4() { "ip" } else { "ip6" };

@@ -1,7 +1,7 @@
 //! Real traffic, bounded in count and time: clients that give up, servers that do not accept, floods, churn.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -164,7 +164,11 @@ pub fn deaf_listener(host: &Host, at: SocketAddr, backlog: i32) -> Traffic {
 
 /// Accepts, and closes at once.
 pub fn closing_server(host: &Host, at: SocketAddr) -> Traffic {
-    listener(host, at, 1024, |listener, run| {
+    closing_server_of(host, at, 1024)
+}
+
+pub fn closing_server_of(host: &Host, at: SocketAddr, backlog: i32) -> Traffic {
+    listener(host, at, backlog, |listener, run| {
         accept_each(listener, run, &mut drop);
     })
 }
@@ -260,6 +264,32 @@ pub fn questions(host: &Host, to: SocketAddr, per_second: u32) -> Traffic {
                 // A port unreachable of the one before is no matter.
                 let _ = socket.send_to(b"?", to);
                 run.count();
+            }
+            tick();
+        }
+    })
+}
+
+/// Opens `per_second` connections, and says a word on each of them every now and then until it is stopped.
+pub fn chatter(host: &Host, to: SocketAddr, per_second: u32) -> Traffic {
+    const SILENCE: Duration = Duration::from_millis(400);
+    start(host, move |run| {
+        let mut open: VecDeque<(Instant, TcpStream)> = VecDeque::new();
+        while run.goes_on() {
+            for _ in 0..run.due(per_second) {
+                let stream = TcpStream::connect_timeout(&to, STUCK)
+                    .unwrap_or_else(|e| panic!("connecting to {to}: {e}"));
+                open.push_back((Instant::now(), stream));
+                run.count();
+            }
+            while open.front().is_some_and(|(said, _)| said.elapsed() >= SILENCE) {
+                let Some((_, mut stream)) = open.pop_front() else {
+                    break;
+                };
+                stream
+                    .write_all(b"x")
+                    .unwrap_or_else(|e| panic!("talking to {to}: {e}"));
+                open.push_back((Instant::now(), stream));
             }
             tick();
         }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::heap::{Figure, Heap, heap};
 use crate::lasts::{Lasts, Local};
-use crate::scene::{INPUTS, Ports, Scene, Wire, state};
+use crate::scene::{Halves, INPUTS, Ports, Refusing, Scene, Wire, state};
 
 /// What each rule cannot do without.
 pub const NEEDS: &[(&str, &[&str])] = &[
@@ -29,7 +29,10 @@ pub const NEEDS: &[(&str, &[&str])] = &[
     ("ephemeral-ports-exhausted", &["ports"]),
     ("paws-drop", &["net"]),
     ("backend-unresponsive", &["half_open"]),
+    // The wire, or this host's own counter.
+    ("backend-refusing", &[]),
     ("syn-flood", &["half_open"]),
+    ("asymmetric-routing", &["one_way"]),
     ("rp-filter-drop", &["net"]),
 ];
 
@@ -108,6 +111,14 @@ fn hosts() -> impl Strategy<Value = (Evidence, Vec<String>)> {
                     secs,
                     syn_acks_unseen,
                     unreachables,
+                    refusers: vec![Refusing {
+                        at: "10.9.1.3:80".into(),
+                        resets: syn_acks_unseen,
+                        unreachables,
+                        entered: Some(unreachables / 2),
+                        sources: used,
+                        ..Refusing::default()
+                    }],
                     ..Wire::default()
                 }),
                 ports: vec![Ports {
@@ -117,6 +128,15 @@ fn hosts() -> impl Strategy<Value = (Evidence, Vec<String>)> {
                     range,
                     by_state: [("SYN_SENT".to_string(), used)].into(),
                 }],
+                one_way: Halves {
+                    picked_up: used,
+                    picked_up_from: [("10.9.1.3:80".to_string(), used)].into(),
+                    began: counters.0,
+                    went_on_to: [("10.9.1.3:80".to_string(), counters.1)].into(),
+                    strays_from: [("10.9.1.3:80".to_string(), range)].into(),
+                    stray_clients: used,
+                    ..Halves::default()
+                },
                 states: [
                     ("tcp SYN_SENT".to_string(), count),
                     ("tcp ESTABLISHED".to_string(), used),

@@ -6,7 +6,7 @@ use ctlens::model::SegmentKind;
 
 use crate::heap::{Figure, Heap, heap};
 use crate::host::{HOST, Host, entry, segment, spread, tuple};
-use crate::scene::{Queue, Scene, Wire, finding, short};
+use crate::scene::{Queue, Refusing, Scene, Wire, finding, short};
 
 const BACKEND: &str = "10.9.1.3:80";
 
@@ -37,19 +37,24 @@ fn answers_that_this_host_eats_are_not_the_backends_silence() {
         })),
         "ruleset-drop"
     );
-    assert_eq!(
-        lean(scene(Wire {
-            unreachables: 150,
-            ..Wire::default()
-        })),
-        "backend-refusing"
-    );
-    let stray = scene(Wire {
-        unreachables: 9,
-        ..Wire::default()
-    })
-    .report();
-    assert_eq!(short(&stray), "firewall / syn-sent-hold < backend-unresponsive");
+    let refusing = |entered| {
+        short(
+            &scene(Wire {
+                refusers: vec![Refusing {
+                    at: BACKEND.into(),
+                    unreachables: 3,
+                    entered: Some(entered),
+                    sources: 1,
+                    ..Refusing::default()
+                }],
+                ..Wire::default()
+            })
+            .report(),
+        )
+    };
+    assert_eq!(refusing(2), "firewall / syn-sent-hold < backend-refusing");
+    // About packets that have no entry here.
+    assert_eq!(refusing(0), "firewall / syn-sent-hold < backend-unresponsive");
 }
 
 #[test]

@@ -186,6 +186,7 @@ pub fn segment(kind: SegmentKind, tuple: Tuple, ifindex: u32) -> Segment {
     Segment {
         kind,
         tuple,
+        sender: tuple.src,
         seq: 1,
         flags: TcpFlags(TcpFlags::SYN),
         ifindex,

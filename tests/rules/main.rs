@@ -13,6 +13,7 @@ mod lasting;
 mod lasts;
 mod late;
 mod missing;
+mod refusals;
 mod sampled;
 mod scene;
 mod thresholds;

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use ctlens::diagnose::{FindingDoc, Report, diagnose};
 use ctlens::evidence::{
-    Evidence, HalfOpen, ListenQueue, NatUse, PortUse, StaleNat, StateRow, Table, TapFacts, Way,
+    Evidence, HalfOpen, ListenQueue, NatUse, OneWay, OneWayWire, PortUse, Refuser, StaleNat, StateRow, Table,
+    TapFacts, Unreachable, Way,
 };
 use ctlens::model::{Estimate, Flow, Gap, TcpState, Tuple};
 use serde::Deserialize;
@@ -42,6 +43,7 @@ pub struct Wire {
     pub syn_acks: u64,
     pub resets: u64,
     pub ways: Vec<SceneWay>,
+    pub refusers: Vec<Refusing>,
 }
 
 /// SYN/ACKs of one sender.
@@ -77,6 +79,38 @@ pub struct Stale {
     pub should: String,
 }
 
+/// A place that refuses SYNs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Refusing {
+    pub at: String,
+    pub resets: u64,
+    pub asked: u64,
+    pub unreachables: u64,
+    /// Absent: all of them.
+    pub entered: Option<u64>,
+    /// Who sent the ICMP errors, where it was not the place itself.
+    pub sender: Option<String>,
+    pub answered: u64,
+    pub sources: u64,
+    pub one_shot: f64,
+    pub looped: u64,
+    pub own: bool,
+}
+
+/// Connections seen in one direction; each by `address:port`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Halves {
+    pub picked_up: u64,
+    pub picked_up_from: BTreeMap<String, u64>,
+    pub picked_up_to: BTreeMap<String, u64>,
+    pub began: u64,
+    pub went_on_to: BTreeMap<String, u64>,
+    pub strays_from: BTreeMap<String, u64>,
+    pub stray_clients: u64,
+}
+
 /// A host. [`Scene::default`] is a quiet one that was looked at in full.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -107,6 +141,7 @@ pub struct Scene {
     pub listeners: Vec<Queue>,
     pub ports: Vec<Ports>,
     pub tap: Option<Wire>,
+    pub one_way: Halves,
     pub rules: Vec<SceneRule>,
     pub nat: Vec<Translated>,
     pub stale: Option<Stale>,
@@ -117,7 +152,7 @@ pub struct Scene {
     /// Sources that were refused.
     pub gaps: Vec<String>,
     /// Inputs that were not had at all: `table`, `states`, `half_open`, `lasting`, `host_entries`, `conntrack`, `net`,
-    /// `sockets`, `listeners`, `ports`, `ruleset`, `nat`, `stale_nat`.
+    /// `sockets`, `listeners`, `ports`, `ruleset`, `nat`, `stale_nat`, `one_way`.
     pub absent: Vec<String>,
     pub expect: Expect,
 }
@@ -161,6 +196,7 @@ impl Default for Scene {
             syn_sent_sockets: Some(0),
             sockets_without_entry: Some(0),
             without_entry_to: BTreeMap::new(),
+            one_way: Halves::default(),
             rules: Vec::new(),
             nat: Vec::new(),
             stale: None,
@@ -241,10 +277,12 @@ impl Scene {
                 syn_acks: wire.syn_acks,
                 resets: wire.resets,
                 ways: wire.ways.iter().map(way).collect(),
+                refusers: Some(wire.refusers.iter().map(refuser).collect()),
                 ..TapFacts::default()
             }),
             nat: given("nat").then(|| self.nat.iter().map(nat_use).collect()),
             stale_nat: given("stale_nat").then(|| self.stale.as_ref().map(stale)),
+            one_way: given("one_way").then(|| one_way(&self.one_way, self.tap.is_some())),
             ruleset: given("ruleset").then(|| ruleset(&self.rules)),
             ..Evidence::default()
         };
@@ -333,6 +371,7 @@ impl Scene {
             "TcpExt.PAWSActive",
             "TcpExt.PAWSEstab",
             "TcpExt.PAWSTimewait",
+            "Tcp.AttemptFails",
         ];
         let mut out: BTreeMap<String, i64> = names.map(|name| (name.to_string(), 0)).into();
         out.extend(self.net.clone());
@@ -340,7 +379,7 @@ impl Scene {
     }
 }
 
-pub const INPUTS: [&str; 13] = [
+pub const INPUTS: [&str; 14] = [
     "table",
     "states",
     "half_open",
@@ -354,6 +393,7 @@ pub const INPUTS: [&str; 13] = [
     "ruleset",
     "nat",
     "stale_nat",
+    "one_way",
 ];
 
 /// The finding of one cause.
@@ -454,6 +494,49 @@ fn queue(queue: &Queue) -> ListenQueue {
         queued: queue.queued,
         backlog: Some(queue.backlog),
         process: queue.process.clone(),
+    }
+}
+
+fn refuser(refusing: &Refusing) -> Refuser {
+    let (addr, port) = socket(&refusing.at);
+    let sender = refusing
+        .sender
+        .as_ref()
+        .map_or(addr, |sender| sender.parse().expect("an address"));
+    Refuser {
+        addr,
+        port,
+        resets: refusing.resets,
+        asked: refusing.asked,
+        unreachables: refusing.unreachables,
+        entered: refusing.entered.or(Some(refusing.unreachables)),
+        says: (refusing.unreachables > 0).then_some(Unreachable {
+            sender,
+            icmp_type: 3,
+            icmp_code: if sender == addr { 3 } else { 1 },
+        }),
+        answered: refusing.answered,
+        sources: refusing.sources,
+        one_shot: refusing.one_shot,
+        looped: refusing.looped,
+        own: refusing.own,
+    }
+}
+
+fn one_way(halves: &Halves, tapped: bool) -> OneWay {
+    let all = |counts: &BTreeMap<String, u64>| counts.values().sum();
+    OneWay {
+        picked_up: Estimate::exact(halves.picked_up as f64),
+        picked_up_from: destinations(&halves.picked_up_from),
+        picked_up_to: destinations(&halves.picked_up_to),
+        wire: tapped.then(|| OneWayWire {
+            began: halves.began,
+            went_on: all(&halves.went_on_to),
+            went_on_to: destinations(&halves.went_on_to),
+            strays: all(&halves.strays_from),
+            strays_from: destinations(&halves.strays_from),
+            stray_clients: halves.stray_clients,
+        }),
     }
 }
 

@@ -182,10 +182,19 @@ fn a_flood_overflows_the_own_syn_queue() {
         );
     }
     // Only what was dropped is left: the sources say flood, and the accept queue has room.
-    let report = Scene::default()
-        .syn_sent("in", dropped)
-        .net("TcpExt.TCPReqQFullDrop", 5000)
-        .report();
+    let left = |basis: &str| {
+        let heap = Heap {
+            basis: basis.into(),
+            ..dropped.clone()
+        };
+        Scene::default()
+            .syn_sent("in", heap)
+            .net("TcpExt.TCPReqQFullDrop", 5000)
+            .report()
+    };
+    assert_eq!(short(&left("tap")), "firewall / syn-sent-hold < syn-flood");
+    // Nobody listened whether they try again.
+    let report = left("ages");
     assert_eq!(short(&report), "firewall / syn-sent-hold < undecided");
     let lean = report.verdict.trigger.as_ref().unwrap().leans_to.clone().unwrap();
     assert_eq!(lean.causes[0].name(), "syn-flood");

@@ -217,7 +217,9 @@ fn seen_in_full(out: &mut Evidence) {
     out.stale_nat = Some(None);
     out.lasting = Some(Default::default());
     out.host_entries = Some(431);
+    out.one_way = Some(Default::default());
     if let Some(net) = &mut out.net {
+        net.insert("Tcp.AttemptFails".to_string(), 0);
         for name in ["IPReversePathFilter", "PAWSActive", "PAWSEstab"] {
             net.insert(format!("TcpExt.{name}"), 0);
         }

@@ -1,6 +1,7 @@
 //! Lints of conntrack and TCP settings: each alone, and those at odds with each other.
 
 mod lints;
+mod timeouts;
 
 use std::collections::BTreeMap;
 

@@ -1,17 +1,17 @@
 //! A destination, or the path to it, answers nothing.
 
+use super::asymmetric_routing::answered_elsewhere;
+use super::backend_refusing::refused_of;
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{
     EXACT, HELD_SHARE, PileUp, Sure, answers_here, background, both_ways, concentration, everywhere, listed,
-    one_way, pile_up, places, too_few,
+    one_way, pile_from, pile_up, places, too_few,
 };
 use crate::diagnose::rule::{
     Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
 };
-use crate::evidence::{Basis, Direction, Evidence, Pile};
-
-/// So many ICMP errors in a tap are more than a stray.
-const LEAST_REFUSALS: f64 = 10.0;
+use crate::evidence::{Basis, Destination, Direction, Evidence, Pile};
+use crate::model::Estimate;
 
 pub const RULE: Rule = Rule {
     cause: Cause::BackendUnresponsive,
@@ -62,6 +62,16 @@ fn check(evidence: &Evidence) -> Verdict {
     if let Some(other) = answered_after_all(evidence, pile) {
         return other;
     }
+    let explained = explained(evidence, direction, pile);
+    let theirs = Estimate::sum(explained.iter().map(|d| d.entries));
+    if theirs.value > 0.0 && pile.settled().value - theirs.value < pile_from(evidence) {
+        return Verdict::clear(format!(
+            "{} of {} SYN_SENT entries are of attempts that are refused, or answered by another way",
+            count(theirs),
+            count(pile.settled())
+        ));
+    }
+    let pile = &without(pile, &explained);
     if let Some(invalid) = one_way(evidence, direction, pile) {
         let text = format!(
             "{} packets were invalid in the window, several for each new SYN: the answers may take another way",
@@ -84,7 +94,7 @@ fn check(evidence: &Evidence) -> Verdict {
     Verdict::Found(Box::new(finding(evidence, pile)))
 }
 
-/// The tap saw answers that left the entries as they are: this host ate them, or they were ICMP.
+/// The tap saw answers that left the entries as they are: this host ate them.
 fn answered_after_all(evidence: &Evidence, pile: &Pile) -> Option<Verdict> {
     let tap = evidence.tap.as_ref()?;
     let eaten = tap.syn_acks_unseen_by_conntrack as f64;
@@ -96,19 +106,27 @@ fn answered_after_all(evidence: &Evidence, pile: &Pile) -> Option<Verdict> {
         let settle = "nft list ruleset | grep -B3 -A12 'hook prerouting priority raw'";
         return Some(Verdict::leaning_to(vec![Cause::RulesetDrop], text, settle));
     }
-    // An ICMP error ends the attempt, but never the entry.
-    let attempts = pile.new_per_s?.value * tap.secs;
-    let refused = tap.unreachables as f64;
-    (refused >= LEAST_REFUSALS && refused >= attempts * 0.5).then(|| {
-        let text = format!(
-            "{} ICMP unreachable came in {:.1} s on the wire, for about {} SYNs: they are refused, not ignored",
-            whole(refused),
-            tap.secs,
-            whole(attempts)
-        );
-        let settle = "tcpdump -ni any -c 20 'icmp[icmptype] == icmp-unreach or icmp6[icmp6type] == icmp6-destinationunreach'";
-        Verdict::leaning_to(vec![Cause::BackendRefusing], text, settle)
-    })
+    None
+}
+
+/// Of the pile, what somebody refuses by ICMP, or answers by another way.
+fn explained<'a>(evidence: &Evidence, direction: Direction, pile: &'a Pile) -> Vec<&'a Destination> {
+    let mut out = refused_of(evidence, pile);
+    let elsewhere = answered_elsewhere(evidence, direction, pile);
+    out.extend(
+        elsewhere
+            .into_iter()
+            .filter(|d| !out.contains(d))
+            .collect::<Vec<_>>(),
+    );
+    out
+}
+
+/// The pile without these places.
+fn without(pile: &Pile, places: &[&Destination]) -> Pile {
+    let mut rest = pile.clone();
+    rest.destinations.retain(|d| !places.contains(&d));
+    rest
 }
 
 /// No few destinations: dead addresses that any gateway's clients try, a scan, or a path that brings nothing back.

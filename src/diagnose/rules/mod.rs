@@ -1,5 +1,7 @@
 //! The rules, one file each, in the order of their codes.
 
+mod asymmetric_routing;
+mod backend_refusing;
 mod backend_unresponsive;
 mod close_wait_hold;
 mod ephemeral_ports_exhausted;
@@ -45,6 +47,8 @@ pub const RULES: &[&Rule] = &[
     &ephemeral_ports_exhausted::RULE,
     &paws_drop::RULE,
     &backend_unresponsive::RULE,
+    &backend_refusing::RULE,
     &syn_flood::RULE,
+    &asymmetric_routing::RULE,
     &rp_filter_drop::RULE,
 ];

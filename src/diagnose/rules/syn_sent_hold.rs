@@ -1,12 +1,15 @@
 //! SYN_SENT entries that outlive their connection attempts.
 
+use super::asymmetric_routing::answered_elsewhere;
 use super::hold::{Held, deletes, held, looked};
 use crate::diagnose::cause::Cause;
-use crate::diagnose::half_open::{EXACT, Sure, background, below_share_of_max, largest, listed, places, sum};
+use crate::diagnose::half_open::{
+    EXACT, Sure, background, below_share_of_max, largest, listed, pile_from, places, sum,
+};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Rule, Verdict, count, fix, whole};
 use crate::evidence::{Basis, Direction, Evidence, Pile, longest_gap_secs};
-use crate::model::TcpState;
+use crate::model::{Estimate, TcpState};
 
 pub const RULE: Rule = Rule {
     cause: Cause::SynSentHold,
@@ -45,6 +48,14 @@ fn check(evidence: &Evidence) -> Verdict {
             evidence,
         } => (sum, direction, pile, evidence),
     };
+    let elsewhere = answered_elsewhere(evidence, direction, pile);
+    let elsewhere = Estimate::sum(elsewhere.iter().map(|d| d.entries));
+    if elsewhere.value > 0.0 && sum.settled.value - elsewhere.value < pile_from(evidence) {
+        return Verdict::clear(format!(
+            "{} SYN_SENT entries look held, but their connections go on: the answers take another way",
+            count(elsewhere)
+        ));
+    }
     if let Some((_, perhaps)) = noise {
         return Verdict::leaning(format!("perhaps no more than noise: {perhaps}"), EXACT);
     }

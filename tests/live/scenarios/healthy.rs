@@ -84,7 +84,7 @@ fn firewall(family: Family, per_second: u32) {
 }
 
 /// Nearly a second there and back, which no SYN is repeated in: hundreds of half-open entries at any moment.
-const ONE_WAY: Duration = Duration::from_millis(440);
+pub const ONE_WAY: Duration = Duration::from_millis(440);
 
 fn from_afar(to: std::net::SocketAddr, per_second: u32) -> Clients {
     Clients::new(to, per_second, ONE_WAY * 4)

@@ -14,8 +14,10 @@ pub mod healthy;
 pub mod hold;
 pub mod lasting;
 pub mod nat;
+pub mod one_way;
 pub mod overflow;
 pub mod ports;
+pub mod refused;
 pub mod ruleset;
 pub mod segments;
 pub mod unresponsive;
@@ -35,6 +37,8 @@ pub fn all() -> Vec<Trial> {
     out.extend(ruleset::trials());
     out.extend(segments::trials());
     out.extend(nat::trials());
+    out.extend(refused::trials());
+    out.extend(one_way::trials());
     out.extend(healthy::trials());
     out.extend(lasting::trials());
     // Last: they have the machine to themselves.

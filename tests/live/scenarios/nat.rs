@@ -90,7 +90,7 @@ fn full_of_time_wait(family: Family, per_second: u32) {
 }
 
 /// A client sends from one port from before the service moved, and goes on.
-fn stale_udp(family: Family, per_second: u32) {
+fn stale_udp(family: Family, _: u32) {
     let routed = Routed::new(family);
     let service = SocketAddr::new(routed.service.ip(), 514);
     let any: IpAddr = if service.is_ipv4() {
