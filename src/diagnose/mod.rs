@@ -80,12 +80,10 @@ fn finding_doc(cause: Cause, outcomes: &[(Cause, &Verdict)]) -> FindingDoc {
         refutes_looked_for: None,
         refutes_seen: None,
         confidence: None,
-        examined: false,
     };
     let Some((_, verdict)) = outcomes.iter().find(|(known, _)| *known == cause) else {
         return doc;
     };
-    doc.examined = true;
     doc.refutes = RULES
         .iter()
         .find(|rule| rule.cause == cause)

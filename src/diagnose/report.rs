@@ -149,8 +149,6 @@ pub struct FindingDoc {
     /// What was there instead, or why it could not be looked for.
     pub refutes_seen: Option<String>,
     pub confidence: Option<f64>,
-    /// False: this version has no rule for it, so `unknown` says nothing either way.
-    pub examined: bool,
 }
 
 /// Absent is null: an empty word is none.

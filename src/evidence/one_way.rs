@@ -10,7 +10,7 @@ use super::{Destination, MAX_DESTINATIONS, TapLog};
 use crate::model::{Estimate, Flow, TcpState, Tuple};
 
 /// What a pass and a tap say of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct OneWay {
     /// Entries past the handshake that never saw a reply: conntrack picked them up in the middle.
     pub picked_up: Estimate,

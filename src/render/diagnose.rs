@@ -122,21 +122,13 @@ fn not_judged(page: &mut Page, report: &Report) {
             .as_ref()
             .is_some_and(|lean| lean.causes.contains(&cause))
     };
-    let unknown = |finding: &&FindingDoc| {
-        finding.examined && finding.state == FindingState::Unknown && !leans(finding.name)
-    };
+    let unknown = |finding: &&FindingDoc| finding.state == FindingState::Unknown && !leans(finding.name);
     let all = report.findings.iter().filter(unknown);
     in_full_or_by_name(
         page,
         "Not judged, for want of facts",
         all.map(|finding| (finding.name, finding.because.as_str())),
     );
-    let without = report.findings.iter().filter(|finding| !finding.examined).count();
-    if without > 0 {
-        let text = format!("This version has no rule for {without} other causes (--format json names them).");
-        page.gap();
-        page.text("", &text, Paint::Dim);
-    }
 }
 
 /// What half-open entries are most often put down to is told in full; of the others, the names.
@@ -229,6 +221,15 @@ fn with_bounds(item: &EvidenceItem) -> String {
 
 fn ruled_out(page: &mut Page, report: &Report) {
     let all = report.verdict.ruled_out.iter();
+    // Where nothing is wrong nobody asks why it is not this or that.
+    if report.verdict.cause == Cause::None {
+        let names: Vec<String> = all.map(|out| out.cause.name().to_string()).collect();
+        if !names.is_empty() {
+            page.heading("Ruled out (--format json says why)");
+            page.item(&listed(&names), Paint::Dim);
+        }
+        return;
+    }
     in_full_or_by_name(
         page,
         "Ruled out",

@@ -36,14 +36,6 @@ fn every_cause_has_its_finding_in_the_order_of_the_codes() {
     for (index, (found, name)) in findings.iter().zip(CAUSES).enumerate() {
         assert_eq!(found["code"], format!("CT{:03}", index + 1));
         assert_eq!(found["name"], name);
-        if found["examined"] == false {
-            assert_eq!(found["state"], "unknown", "{name}");
-            assert!(
-                found["confidence"].is_null() && found["entries_explained"].is_null(),
-                "{name}"
-            );
-        } else {
-            assert_ne!(found["refutes"], "", "{name} says what would refute it");
-        }
+        assert_ne!(found["refutes"], "", "{name} says what would refute it");
     }
 }
