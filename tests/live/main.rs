@@ -7,6 +7,7 @@ mod filler;
 mod global;
 mod inside;
 mod lab;
+mod matrix;
 mod pace;
 mod packet;
 mod recordings;
@@ -39,7 +40,23 @@ fn main() -> ExitCode {
         }
     }
     trials.insert(0, global::trial());
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if arguments.list {
+        return conclusion.exit_code();
+    }
+    println!("{}", matrix::summary());
+    if !whole || conclusion.num_ignored > 0 || conclusion.has_failed() {
+        println!("not compared with README: only a whole run that passes makes its table");
+        return conclusion.exit_code();
+    }
+    match matrix::compare() {
+        Ok(()) => conclusion.exit_code(),
+        Err(why) => {
+            println!("{why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Whether this process may make namespaces with tracking in them; else why not.

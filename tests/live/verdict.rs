@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::inside::{run, there};
 use crate::lab::Host;
+use crate::matrix::{Scored, score};
 use crate::pace::until;
 
 /// A look takes the window or the tap, and the reading of a table; beyond this it hangs.
@@ -99,6 +100,7 @@ impl Verdict {
     #[track_caller]
     pub fn blames(&self, side: &str, cause: &str) -> &Verdict {
         let got = (self.word("bottleneck"), self.word("cause"));
+        score(Scored::Holder, cause, got.1);
         assert_eq!(got, (side, cause), "the verdict{self}");
         let expected = i32::from(cause != "none");
         assert_eq!(self.exit, expected, "the exit code{self}");
@@ -113,6 +115,7 @@ impl Verdict {
             trigger["side"].as_str().unwrap_or("absent"),
             trigger["cause"].as_str().unwrap_or("absent"),
         );
+        score(Scored::Trigger, cause, got.1);
         assert_eq!(got, (side, cause), "the trigger{self}");
         let places = serde_json::json!([place.to_string()]);
         assert_eq!(trigger["where"], places, "the trigger's place{self}");
@@ -121,6 +124,8 @@ impl Verdict {
 
     #[track_caller]
     pub fn without_trigger(&self) -> &Verdict {
+        let got = self.report["verdict"]["trigger"]["cause"].as_str();
+        score(Scored::Trigger, "none", got.unwrap_or("none"));
         assert_eq!(
             self.report["verdict"]["trigger"],
             Value::Null,

@@ -6,6 +6,7 @@ use libtest_mimic::Trial;
 
 use super::{HURRIED, trial};
 use crate::lab::Family::{self, V4, V6};
+use crate::lab::address;
 use crate::stage::{Pair, Routed, Stage, everybody_behind};
 use crate::traffic::{Clients, churn, closing_server};
 use crate::verdict::{Verdict, ctlens_without_room, diagnose};
@@ -26,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
         trial("none/far-visitors-forwarded", V6, 700, far_visitors_forwarded),
         trial("none/far-backend-forwarded", V6, 700, far_backend_forwarded),
         trial("none/far-clients-forwarded", V4, 700, far_clients_forwarded),
+        trial("none/ipv6-only", V6, 200, ipv6_only),
         trial("none/idle", V4, 0, idle),
         trial("none/disk-full", V4, 0, disk_full),
         trial("not-tracking", V4, 0, not_tracking),
@@ -154,6 +156,19 @@ fn few_fail(family: Family, per_second: u32) {
     let stage = pair.watch_near(traffic);
     stage.until_entries("SYN_SENT", per_second as usize * 5);
     accuses_nobody(&diagnose(&stage.watched));
+}
+
+/// No IPv4 address on either end.
+fn ipv6_only(family: Family, per_second: u32) {
+    let pair = Pair::new(family, "client", "server");
+    for (host, end) in [(&pair.near, 1), (&pair.far, 2)] {
+        host.ip(&format!("addr del {}/24 dev w1", address(V4, 1, end)));
+    }
+    pair.far.tracks();
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = churn(&pair.near, pair.service, per_second);
+    let stage = pair.watch_far(vec![clients, listener]);
+    nothing(&stage, per_second);
 }
 
 fn idle(family: Family, _: u32) {
