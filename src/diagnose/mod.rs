@@ -8,6 +8,7 @@ mod damage;
 mod half_open;
 mod judge;
 mod lean;
+mod logged;
 mod losses;
 mod page;
 mod report;

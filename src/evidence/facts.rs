@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::{Lasting, NatUse, OneWay, Refuser, RulesetFacts, StaleNat, Way};
-use crate::model::{Estimate, Gap, Host, Moment, Process, Settings, TcpState, Timeouts};
+use crate::model::{Estimate, Gap, Host, LogFacts, Moment, Process, Settings, TcpState, Timeouts};
 
 /// All that a rule may look at.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +43,8 @@ pub struct Evidence {
     pub ruleset: Option<RulesetFacts>,
     pub settings: Settings,
     pub timeouts: Timeouts,
+    /// What pasted log lines told.
+    pub log: Option<LogFacts>,
     /// Pasted settings that do nothing, or harm.
     pub dead_settings: Vec<DeadSetting>,
     /// All of it comes from pasted text: no window, no tap, and nothing of one moment.

@@ -71,6 +71,7 @@ pub fn from_paste(pasted: &Pasted, walk: &mut dyn FnMut(&mut EachFlow<'_>) -> Op
     };
     out.sockets = pasted.socket_states.as_ref().map(by_state);
     out.pasted = true;
+    out.log = pasted.log.clone();
     out.taken = None;
     out.dead_settings = dead;
     fill(&mut out, counted.filter(|_| shows), states, pasted);

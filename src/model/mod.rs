@@ -4,6 +4,7 @@ mod counters;
 mod estimate;
 mod flow;
 mod limits;
+mod log;
 mod moment;
 mod pasted;
 mod ruleset;
@@ -16,6 +17,7 @@ pub use counters::{ConntrackStats, NetCounters};
 pub use estimate::Estimate;
 pub use flow::{Flow, Status, TcpState, Tuple, proto};
 pub use limits::{Limits, Timeouts};
+pub use log::LogFacts;
 pub use moment::Moment;
 pub use pasted::{Pasted, Setting};
 pub use ruleset::{

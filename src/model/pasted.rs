@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Process, Snapshot, Socket, SocketState, TcpState, Tuple};
+use super::{LogFacts, Process, Snapshot, Socket, SocketState, TcpState, Tuple};
 
 /// One setting of a pasted file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Pasted {
     pub sockets: Vec<Socket>,
     /// Of listeners, where the tool named the program.
     pub processes: BTreeMap<Tuple, Process>,
+    /// What lines of logs told.
+    pub log: Option<LogFacts>,
     /// TCP entries by state, from a histogram.
     pub table_states: Option<BTreeMap<TcpState, u64>>,
     /// Files that hold entries, in the order in which they are handed on.

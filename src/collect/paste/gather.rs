@@ -47,6 +47,7 @@ impl Gather {
                 let all = self.out.snapshot.net.get_or_insert_default();
                 all.0.extend(counters.0);
             }
+            Part::Log(log) => self.out.log.get_or_insert_default().add(log),
             Part::Addresses(addresses) => {
                 let all = self.out.snapshot.addresses.get_or_insert_default();
                 all.extend(addresses);

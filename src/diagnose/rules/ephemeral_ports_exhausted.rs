@@ -1,6 +1,7 @@
 //! connect() finds no free local port towards one destination.
 
 use crate::diagnose::cause::Cause;
+use crate::diagnose::logged;
 use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, fact, fix, remark, whole};
 use crate::evidence::{Evidence, PortUse};
 
@@ -27,6 +28,9 @@ What to do: reuse connections (keep-alive pools), widen the range, add source or
 
 fn check(evidence: &Evidence) -> Verdict {
     let Some(ports) = &evidence.ports else {
+        if let Some(logged) = logged::ports(evidence) {
+            return logged;
+        }
         return Verdict::unknown("sockets or ip_local_port_range were not read");
     };
     let Some(fullest) = ports.first() else {

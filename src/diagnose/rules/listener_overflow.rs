@@ -2,6 +2,7 @@
 
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::answers_here;
+use crate::diagnose::logged;
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, fact, fix, remark, whole};
 use crate::evidence::{Evidence, ListenQueue, Pile};
@@ -62,6 +63,9 @@ pub fn overflows(evidence: &Evidence) -> Option<Overflows> {
 fn check(evidence: &Evidence) -> Verdict {
     let full = full_queues(evidence);
     let Some(overflows) = overflows(evidence) else {
+        if let Some(logged) = logged::listener(evidence) {
+            return logged;
+        }
         if let Some((queue, _)) = full.first() {
             let text = format!(
                 "{} is at its backlog, but no counter was watched over a window",

@@ -1,6 +1,7 @@
 //! The table is at its limit: new flows are dropped, or half-open ones are evicted for them.
 
 use crate::diagnose::cause::Cause;
+use crate::diagnose::logged;
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{
     Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
@@ -31,6 +32,9 @@ What to do: raise nf_conntrack_max (and buckets with it), then see to the state 
 };
 
 fn check(evidence: &Evidence) -> Verdict {
+    if let Some(logged) = logged::table_full(evidence) {
+        return logged;
+    }
     if evidence.table.as_ref().is_some_and(|t| t.max == Some(0)) {
         return Verdict::clear("nf_conntrack_max is 0: the table has no limit");
     }

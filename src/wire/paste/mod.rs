@@ -11,6 +11,7 @@ mod counters;
 mod entries;
 mod lines;
 mod listing;
+mod log;
 mod settings;
 mod states;
 
@@ -19,7 +20,7 @@ use std::net::IpAddr;
 
 use lines::Lines;
 
-use crate::model::{ConntrackStats, NetCounters, SocketState, TcpState};
+use crate::model::{ConntrackStats, LogFacts, NetCounters, SocketState, TcpState};
 
 pub use entries::{Entries, walk};
 pub use listing::Listing;
@@ -50,6 +51,8 @@ pub enum Part {
     Settings(Settings),
     /// /proc/net/{netstat,snmp,sockstat}, `ss -s`.
     Counters(NetCounters),
+    /// Kernel messages, and programs that could not connect.
+    Log(LogFacts),
     /// `ip addr`.
     Addresses(Vec<IpAddr>),
 }
@@ -111,6 +114,8 @@ fn part(lines: &mut Lines, name: &str) -> Result<Option<Part>, Unread> {
         Part::Entries(entries::read(lines)?)
     } else if let Some(format) = counters::opens(line, following) {
         counters::read(lines, format)?
+    } else if log::opens(line) {
+        Part::Log(log::read(lines))
     } else if listing::opens(line) {
         Part::Sockets(listing::read(lines)?)
     } else if settings::opens(line) {
@@ -155,16 +160,11 @@ fn hint(line: &str) -> String {
     let trimmed = line.trim();
     let words: Vec<&str> = trimmed.split_whitespace().collect();
     let starts = |text: &str| trimmed.starts_with(text);
-    let groups = ["Ip:", "Icmp:", "Tcp:", "TcpExt:", "Udp:", "IpExt:"];
     if starts("<?xml") || starts("<conntrack") {
         return "this is the XML of conntrack: paste `conntrack -L` without -o xml".to_string();
     }
     if starts("-A -t") {
         return "this is `conntrack -L -o save`: paste `conntrack -L` without -o save".to_string();
-    }
-    if words.len() == 1 && groups.contains(&trimmed) {
-        return "this looks like `netstat -s`: paste `cat /proc/net/netstat /proc/net/snmp` instead"
-            .to_string();
     }
     if let [name, value, rate] = words[..]
         && value.parse::<u64>().is_ok()

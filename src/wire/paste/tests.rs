@@ -341,7 +341,6 @@ fn what_nothing_recognises_is_an_error_with_its_line() {
         ("# only a comment\n", 1, "nothing but"),
         ("Dear all, the proxy is slow.\n", 1, "not recognised"),
         ("     11 CLOSE_WAIT\nand so on\n", 2, "not recognised"),
-        ("Tcp:\n    4 active connection openings\n", 1, "/proc/net/netstat"),
         ("#kernel\nTcpExtListenDrops    4    0.0\n", 2, "/proc/net/netstat"),
         ("<?xml version=\"1.0\"?>\n", 1, "without -o xml"),
         (
