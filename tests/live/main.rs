@@ -10,6 +10,7 @@ mod lab;
 mod matrix;
 mod pace;
 mod packet;
+mod race;
 mod recordings;
 mod scenarios;
 mod socket;

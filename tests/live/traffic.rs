@@ -14,6 +14,7 @@ use crate::inside::inside;
 use crate::lab::Host;
 use crate::pace::tick;
 use crate::packet::{Forged, forged, spoofed_syn, stranger};
+use crate::race::Racers;
 use crate::socket::{connect, raw_socket, send, set_backlog, somebody_calls};
 
 /// No traffic outlives this, whatever becomes of the test.
@@ -364,6 +365,20 @@ pub fn forge(host: &Host, per_second: u32, make: impl Fn(u32) -> Forged + Send +
                 let segment = make(run.done.load(Ordering::Relaxed) as u32);
                 send(&socket, segment.to, &forged(&segment))
                     .unwrap_or_else(|error| panic!("sending to {}: {error}", segment.to));
+                run.count();
+            }
+            tick();
+        }
+    })
+}
+
+/// Pairs of SYNs from both sources, sent in the same moment from the same port.
+pub fn racing(host: &Host, sources: [IpAddr; 2], to: SocketAddr, per_second: u32) -> Traffic {
+    start(host, move |run| {
+        let racers = Racers::new(sources, to);
+        while run.goes_on() {
+            for _ in 0..run.due(per_second) {
+                racers.once();
                 run.count();
             }
             tick();

@@ -43,6 +43,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(lasting::trials());
     // Last: they have the machine to themselves.
     out.extend(lasting::alone_trials());
+    out.extend(nat::alone_trials());
     out.extend(full::trials());
     out.extend(hash::trials());
     out

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use libtest_mimic::Trial;
+use libtest_mimic::{Completion, Trial};
 
-use super::{HURRIED, trial};
+use super::{HURRIED, alone, trial};
 use crate::lab::Family::{self, V4, V6};
+use crate::lab::address;
 use crate::stage::Routed;
-use crate::traffic::{Clients, again_and_again, churn, closing_server};
-use crate::verdict::diagnose;
+use crate::traffic::{Clients, again_and_again, churn, closing_server, racing};
+use crate::verdict::{diagnose, diagnose_with};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -87,6 +88,36 @@ fn full_of_time_wait(family: Family, per_second: u32) {
         });
     let verdict = diagnose(&stage.watched);
     verdict.blames("none", "none").without_trigger();
+}
+
+pub fn alone_trials() -> Vec<Trial> {
+    vec![
+        alone("insert-clash/masquerade", 200, clash),
+        alone("insert-clash/masquerade", 800, clash),
+    ]
+}
+
+/// Two clients take the same source port in the same moment: both get it translated to itself, and one entry fails.
+fn clash(per_second: u32) -> Completion {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return Completion::ignored_with("a race takes two processors");
+    }
+    let routed = Routed::new(V4);
+    let listener = closing_server(&routed.server, routed.service);
+    translates(&routed, "masquerade");
+    let sources = [200, 201].map(|end| address(V4, 1, end));
+    let racers = racing(&routed.client, sources, routed.service, per_second);
+    let stage = routed.watch_firewall(vec![racers, listener]);
+    stage
+        .watched
+        .until("entries", Duration::from_secs(10), |host| host.count() >= 100);
+    let verdict = diagnose_with(&stage.watched, &["--window", "6s"]);
+    verdict
+        .blames("firewall", "insert-clash")
+        .without_trigger()
+        .proves("insert-failed-rises", 6.0..=f64::INFINITY);
+    verdict.follow_advice("Add `fully-random`", &stage.watched);
+    Completion::Completed
 }
 
 /// A client sends from one port from before the service moved, and goes on.
