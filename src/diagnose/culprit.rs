@@ -1,6 +1,6 @@
 //! Which rule of the packet filter eats certain packets: by its counter, or by elimination.
 
-use super::rule::{Weighed, fact, remark};
+use super::rule::{Weighed, fact, remark, whole};
 use crate::evidence::{Evidence, Meets, Packets, RulesetFacts, meets};
 use crate::model::{Action, At, Chain, Engine, Estimate, FilterRule, Hook};
 
@@ -140,7 +140,8 @@ fn named(evidence: &Evidence, rule: &FilterRule, met: Meets, rise: Option<u64>, 
             "rule-counter-rises",
             nats,
             format!(
-                "{place} {sure}, and its counter rose by {rise} in {:.1} s",
+                "{place} {sure}, and its counter rose by {} in {:.1} s",
+                whole(rise as f64),
                 evidence.window_secs
             ),
             rise as f64,
@@ -188,7 +189,8 @@ fn policy(evidence: &Evidence, chain: &Chain, rise: Option<u64>, nats: f64) -> N
             "policy-counter-rises",
             nats,
             format!(
-                "the {place} is to drop, and it met {rise} packets in {:.1} s",
+                "the {place} is to drop, and it met {} packets in {:.1} s",
+                whole(rise as f64),
                 evidence.window_secs
             ),
             rise as f64,

@@ -332,4 +332,7 @@ fn next(page: &mut Page, report: &Report) {
     for command in wanted.into_iter().flatten().filter(|command| !told(command)) {
         page.again("  ", command);
     }
+    if let Some(code) = verdict.cause.code() {
+        page.command("  ", &format!("ctlens explain {code}"));
+    }
 }

@@ -54,12 +54,19 @@ fn holds(cause: Cause) -> bool {
 /// The look that shows the entries behind a cause.
 pub fn list_command(cause: Cause) -> Option<&'static str> {
     match cause {
-        Cause::SynSentHold | Cause::BackendUnresponsive | Cause::ListenerOverflow => {
-            Some("ctlens list --state SYN_SENT --top dst:dport")
-        }
+        Cause::SynSentHold
+        | Cause::BackendUnresponsive
+        | Cause::BackendRefusing
+        | Cause::ListenerOverflow
+        | Cause::NatPortsExhausted => Some("ctlens list --state SYN_SENT --top dst:dport"),
         Cause::SynRecvHold | Cause::SynFlood => Some("ctlens list --state SYN_RECV --top src"),
         Cause::EphemeralPortsExhausted => Some("ctlens list --top src:dst:dport"),
-        Cause::TableFull => Some("ctlens list --top proto:state"),
+        Cause::TableFull | Cause::HashUndersized => Some("ctlens list --top proto:state"),
+        Cause::EstablishedHold => Some("ctlens list --state ESTABLISHED --older-than 3h --top dst:dport"),
+        Cause::CloseWaitHold => Some("ctlens list --state CLOSE_WAIT --top dst:dport"),
+        Cause::TimeWaitHold => Some("ctlens list --state TIME_WAIT --top src:dst:dport"),
+        Cause::UdpHold => Some("ctlens list --proto udp --unreplied --top dst:dport"),
+        Cause::StaleNatEntry | Cause::AsymmetricRouting => Some("ctlens list --unreplied --top dst:dport"),
         _ => None,
     }
 }

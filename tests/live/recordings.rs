@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::lab::{self, Family::V4};
-use crate::scenarios::{HURRIED, flood, healthy, hold, overflow};
+use crate::scenarios::{HURRIED, flood, healthy, hold, nat, overflow, ruleset};
 use crate::stage::Stage;
 use crate::verdict::ctlens;
 
@@ -25,7 +25,18 @@ struct Recording {
     more: &'static [&'static str],
 }
 
-const RECORDINGS: [Recording; 6] = [
+impl Recording {
+    /// A range of NAT gives no more.
+    fn entries(&self) -> usize {
+        if self.name.starts_with("nat") {
+            ENTRIES - 5
+        } else {
+            ENTRIES
+        }
+    }
+}
+
+const RECORDINGS: [Recording; 8] = [
     Recording {
         name: "syn-sent-hold",
         program: "haproxy",
@@ -68,6 +79,20 @@ const RECORDINGS: [Recording; 6] = [
         state: "SYN_SENT",
         more: &["--sample", "400"],
     },
+    Recording {
+        name: "ruleset-drop",
+        program: "haproxy",
+        stage: || ruleset::answers_eaten(V4, PER_SECOND),
+        state: "SYN_RECV",
+        more: &[],
+    },
+    Recording {
+        name: "nat-ports-exhausted",
+        program: "curl",
+        stage: || nat::exhausting(V4, PER_SECOND, "masquerade to :5000-5699"),
+        state: "SYN_SENT",
+        more: &[],
+    },
 ];
 
 /// One file a scenario, over what is there.
@@ -79,7 +104,7 @@ pub fn make(directory: &Path) -> ExitCode {
         fs::write("/proc/self/comm", recording.program)
             .unwrap_or_else(|error| panic!("naming itself: {error}"));
         let stage = (recording.stage)();
-        stage.until_entries(recording.state, ENTRIES);
+        stage.until_entries(recording.state, recording.entries());
         let path = directory.join(format!("{}.pcapng.zst", recording.name));
         let file = path.display().to_string();
         let (exit, stdout, stderr) = ctlens(

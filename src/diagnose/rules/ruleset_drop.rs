@@ -66,6 +66,8 @@ fn check(evidence: &Evidence) -> Verdict {
                 let text = format!("{}; the rules were not read", face.what);
                 lean = lean.or(Some(Verdict::leaning(text, face.settle.clone())));
             }
+            // Packets that a rule takes out of tracking leave no entry, and need none.
+            Culprit::Untracked(_) if !face.alone => {}
             Culprit::Untracked(rule) => {
                 let text = format!("{}, and {rule} takes such packets out of tracking", face.what);
                 lean = lean.or(Some(Verdict::leaning(text, face.settle.clone())));
@@ -248,7 +250,8 @@ fn finding(evidence: &Evidence, face: Face, named: crate::diagnose::culprit::Nam
     let fixes = fixes(&named);
     let counter = match named.rise {
         Some(rise) => Looked::For(format!(
-            "its counter rose by {rise} in {:.1} s",
+            "its counter rose by {} in {:.1} s",
+            whole(rise as f64),
             evidence.window_secs
         )),
         None => Looked::Not("it has no counter".to_string()),

@@ -8,7 +8,7 @@ use libtest_mimic::{Completion, Trial};
 use super::{HURRIED, alone, trial};
 use crate::lab::Family::{self, V4, V6};
 use crate::lab::address;
-use crate::stage::Routed;
+use crate::stage::{Routed, Stage};
 use crate::traffic::{Clients, again_and_again, churn, closing_server, racing};
 use crate::verdict::{diagnose, diagnose_with};
 
@@ -36,14 +36,17 @@ fn translates(routed: &Routed, verb: &str) {
 /// Ports that the rules of these scenarios give.
 const RANGE: u32 = 500;
 
-fn exhausted(family: Family, per_second: u32, verb: &str) {
+/// Clients of a silent server use the gateway's ports up.
+pub fn exhausting(family: Family, per_second: u32, verb: &str) -> Stage {
     let routed = Routed::new(family);
     routed.server.swallows();
-    routed.client.is_everybody();
     translates(&routed, verb);
-    let clients = Clients::new(routed.service, per_second, HURRIED).with_many_sources();
-    let clients = clients.start(&routed.client);
-    let stage = routed.watch_firewall(vec![clients]);
+    let clients = Clients::new(routed.service, per_second, HURRIED).start(&routed.client);
+    routed.watch_firewall(vec![clients])
+}
+
+fn exhausted(family: Family, per_second: u32, verb: &str) {
+    let stage = exhausting(family, per_second, verb);
     stage.until_entries("SYN_SENT", RANGE as usize - 5);
     let verdict = diagnose(&stage.watched);
     verdict

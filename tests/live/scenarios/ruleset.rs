@@ -102,9 +102,14 @@ fn output_policy(family: Family, per_second: u32) {
         .names("inet guard c policy");
 }
 
-fn answers_at_input(family: Family, per_second: u32) {
+/// The proxy's own rule drops what its backend answers.
+pub fn answers_eaten(family: Family, per_second: u32) -> Stage {
     let rule = format!("tcp sport {PORT} counter drop");
-    let stage = proxy(family, per_second, PATIENT, "input priority 0", &rule);
+    proxy(family, per_second, PATIENT, "input priority 0", &rule)
+}
+
+fn answers_at_input(family: Family, per_second: u32) {
+    let stage = answers_eaten(family, per_second);
     stage.until_entries("SYN_RECV", per_second as usize * 4);
     diagnose(&stage.watched)
         .blames("firewall", "ruleset-drop")
