@@ -10,6 +10,8 @@ use ctlens::wire::{ctnetlink_stats, cttimeout, inet_diag, nf_tables, packet, rou
 
 const C: &str = "10.66.1.2";
 const S: &str = "10.66.2.2";
+const ROUTER: &str = "10.66.1.1";
+const ROUTER6: &str = "fd66:1::1";
 const C6: &str = "fd66:1::2";
 const S6: &str = "fd66:2::2";
 fn ip(text: &str) -> IpAddr {
@@ -260,6 +262,7 @@ fn tapped_packets() {
     };
     let unreachable = |tuple, seq, icmp_type, icmp_code| Segment {
         kind: SegmentKind::Unreachable { icmp_type, icmp_code },
+        sender: if icmp_type == 3 { ROUTER } else { ROUTER6 }.parse().unwrap(),
         flags: TcpFlags(0),
         ..syn(tuple, seq)
     };

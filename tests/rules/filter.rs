@@ -117,6 +117,7 @@ fn action(rule: &SceneRule) -> Action {
         "drop" => Action::Drop,
         "accept" => Action::Accept,
         "notrack" => Action::Notrack,
+        "synproxy" => Action::Synproxy,
         "masquerade" => Action::Masquerade(Mapping {
             ports,
             ..Mapping::default()

@@ -5,7 +5,7 @@ use crate::diagnose::half_open::{PileUp, listed, one_way, pile_up};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, estimate, fact, fix, whole};
 use crate::evidence::{Destination, Direction, Evidence, OneWay, OneWayWire, Pile};
-use crate::model::Estimate;
+use crate::model::{Action, Estimate};
 
 /// Connections that went on without their answer: so many in a tap, …
 const LEAST_WENT_ON: u64 = 5;
@@ -35,7 +35,7 @@ Why it matters: conntrack then calls the rest of each connection invalid. With a
 works; without one all works, but the table fills with SYN_SENT entries of connections that are well, or with
 ESTABLISHED ones that never saw a reply.
 Example:
-  $ conntrack -L -p tcp --state ESTABLISHED -u UNREPLIED | head -n 3
+  $ conntrack -L -p tcp --state ESTABLISHED | grep UNREPLIED | head -n 3
 shows `ESTABLISHED src=10.2.0.9 dst=10.1.0.1 sport=80 dport=51022 [UNREPLIED]`: the server seems to call the client.
 How it is told apart: a client that sends a FIN while its entry is still in SYN_SENT had its answer, which never came
 by here. SYN/ACKs without an entry, and then entries that begin in the middle, from the service's own port, show the
@@ -128,6 +128,9 @@ fn at<'a>(pile: &'a Pile, places: &[Destination]) -> impl Iterator<Item = &'a De
 fn answers_elsewhere(evidence: &Evidence, facts: &OneWay) -> Option<Face> {
     let wire = facts.wire.as_ref()?;
     let tap = evidence.tap.as_ref()?;
+    if stands_in(evidence) {
+        return None;
+    }
     let pile = pile(evidence);
     let ended = wire.went_on >= LEAST_WENT_ON && wire.went_on as f64 >= wire.began as f64 * WENT_ON_SHARE;
     let places = match pile {
@@ -174,6 +177,12 @@ fn answers_elsewhere(evidence: &Evidence, facts: &OneWay) -> Option<Face> {
         place: places.to_vec(),
         answers: true,
     })
+}
+
+/// synproxy answers the client in the server's stead: it goes on, and ends, whatever becomes of its entry.
+fn stands_in(evidence: &Evidence) -> bool {
+    let rules = evidence.ruleset.iter().flat_map(|facts| &facts.ruleset.rules);
+    rules.into_iter().any(|rule| rule.then == Action::Synproxy)
 }
 
 /// SYN_SENT entries of others, the most.

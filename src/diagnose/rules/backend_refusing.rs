@@ -338,7 +338,10 @@ fn fixes(place: &Refuser) -> Vec<Fix> {
         return out;
     }
     let look = match by_icmp {
-        true => format!("tcpdump -nni any -c 10 'icmp or icmp6' and host {addr}"),
+        true => {
+            let sender = place.says.map_or(addr, |says| says.sender);
+            format!("tcpdump -nni any -c 10 '(icmp or icmp6) and src host {sender}'")
+        }
         false => format!("tcpdump -nni any -c 10 'src host {addr} and src port {port}'"),
     };
     out.push(fix(

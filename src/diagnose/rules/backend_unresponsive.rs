@@ -72,7 +72,9 @@ fn check(evidence: &Evidence) -> Verdict {
         ));
     }
     let pile = &without(pile, &explained);
-    if let Some(invalid) = one_way(evidence, direction, pile) {
+    // Where it is known whose answers take another way, those of the others do not.
+    let known = theirs.value > 0.0;
+    if let Some(invalid) = one_way(evidence, direction, pile).filter(|_| !known) {
         let text = format!(
             "{} packets were invalid in the window, several for each new SYN: the answers may take another way",
             whole(invalid)

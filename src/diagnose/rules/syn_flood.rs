@@ -39,8 +39,8 @@ How it is told apart: SYN_RECV (the server does answer) from hundreds of sources
 completed beside them; SYN cookies that do not come back. SYN_SENT towards one place, where the wire shows that none of
 so many sources sends its SYN again: clients of a dead backend do, and that is backend-unresponsive. Few sources with
 many entries each are clients that do not hear the answer: a path, not a flood. At a closed port nothing remains but the
-RSTs that answer: then it is undecided against backend-refusing. Held
-entries of a flood are syn-recv-hold.
+RSTs that answer: then it is undecided against backend-refusing.
+Held entries of a flood are syn-recv-hold.
 What to do: filter or rate-limit the sources, use synproxy, keep SYN cookies on.",
     refutes: "sources that come again and complete; few sources with many entries each",
     check,
