@@ -22,7 +22,13 @@ pub fn judge(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
         ) {
             (Some(lean), _) => undecided(evidence, lean, Some((cause, finding))),
             (None, Some(lean)) => undecided(evidence, lean, None),
-            (None, None) => accuse(evidence, outcomes, cause, finding),
+            (None, None) => match accuse(evidence, outcomes, cause, finding) {
+                // Likely by itself, but too little was seen beside it.
+                verdict if verdict.confidence < EVEN_ODDS => {
+                    undecided(evidence, unsure(evidence, cause, finding), None)
+                }
+                verdict => verdict,
+            },
         },
         None => match lean::leaning(evidence, outcomes) {
             Some(lean) => undecided(evidence, lean, None),
@@ -56,6 +62,18 @@ fn unlikely(evidence: &Evidence, cause: Cause, finding: &Finding) -> Lean {
         causes: vec![cause],
         because: format!(
             "much speaks against it, though: {}",
+            finding.headline.trim_end_matches('.')
+        ),
+        settle: look_again(evidence),
+    }
+}
+
+/// A finding beside which too much was not seen.
+fn unsure(evidence: &Evidence, cause: Cause, finding: &Finding) -> Lean {
+    Lean {
+        causes: vec![cause],
+        because: format!(
+            "much was not seen, but: {}",
             finding.headline.trim_end_matches('.')
         ),
         settle: look_again(evidence),

@@ -215,6 +215,13 @@ fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
     }
     let waiting = pile.of_settled().live;
     let live = waiting.value >= settled.value * (1.0 - HELD_SHARE);
+    if live && pile.basis == Basis::Sockets {
+        let text = format!(
+            "{} sockets of this host still wait for those answers",
+            count(waiting)
+        );
+        items.push(estimate("attempts-wait", 1.0, text, waiting, "sockets"));
+    }
     let at = if place.is_empty() {
         "The destinations".to_string()
     } else {
