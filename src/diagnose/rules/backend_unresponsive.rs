@@ -215,13 +215,7 @@ fn finding(evidence: &Evidence, pile: &Pile) -> Finding {
     }
     let waiting = pile.of_settled().live;
     let live = waiting.value >= settled.value * (1.0 - HELD_SHARE);
-    if live && pile.basis == Basis::Sockets {
-        let text = format!(
-            "{} sockets of this host still wait for those answers",
-            count(waiting)
-        );
-        items.push(estimate("attempts-wait", 1.0, text, waiting, "sockets"));
-    }
+    items.extend(still_wait(pile, waiting).filter(|_| live));
     let at = if place.is_empty() {
         "The destinations".to_string()
     } else {
@@ -253,6 +247,15 @@ fn looked(evidence: &Evidence) -> Looked {
         )),
         None => Looked::Not("nobody listened on the wire".to_string()),
     }
+}
+
+/// As many attempts as entries: they wait, and nobody holds anything.
+fn still_wait(pile: &Pile, waiting: Estimate) -> Option<Weighed> {
+    let text = format!(
+        "{} sockets of this host still wait for those answers",
+        count(waiting)
+    );
+    (pile.basis == Basis::Sockets).then(|| estimate("attempts-wait", 1.0, text, waiting, "sockets"))
 }
 
 /// A silent backend has few addresses; a histogram tells none.
