@@ -4,8 +4,8 @@ use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{largest, one_way};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, fact, fix, remark, whole};
-use crate::evidence::Evidence;
-use crate::model::{Action, Match, TcpState, ct_state};
+use crate::evidence::{Evidence, RulesetFacts};
+use crate::model::{Action, FilterRule, Match, TcpState, ct_state};
 
 /// Fewer invalid packets, or each second fewer, are scans and late duplicates.
 const LEAST: f64 = 10.0;
@@ -24,7 +24,7 @@ Example:
   $ conntrack -S
 shows invalid rising together with `nstat -az TcpOutRsts` on a gateway whose own programs talk to nobody.
 How it is told apart: invalid rises while established connections are there, and nearly each invalid packet has a RST of
-this host, or a hit of an `invalid` drop rule. Invalid packets without entries are scans (the wire shows them as SYN/ACKs
+this host, where addresses are translated, or a hit of an `invalid` drop rule. Invalid packets without entries are scans (the wire shows them as SYN/ACKs
 and RSTs) or asymmetric-routing (SYN_SENT entries whose answers take another way).
 What to do: be liberal about windows, and drop what is invalid before this host answers it.
   $ sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1",
@@ -56,6 +56,11 @@ fn check(evidence: &Evidence) -> Verdict {
     if established < 1.0 {
         return Verdict::clear(format!("{text}, and no connection is established"));
     }
+    let victim = match victim(evidence, invalid) {
+        Harm::To(victim) => victim,
+        Harm::None => return Verdict::clear(format!("{text}, but nobody resets or drops them")),
+        Harm::Unknown(why) => return Verdict::unknown(format!("{text}, and {why}")),
+    };
     let Some(tap) = &evidence.tap else {
         return Verdict::leaning(
             format!("{text}: whether they are packets of connections or a scan's, only the wire tells"),
@@ -69,10 +74,7 @@ fn check(evidence: &Evidence) -> Verdict {
             "{text}; {others} SYN/ACKs and RSTs came in meanwhile: a scan, or its echo"
         ));
     }
-    match victim(evidence, invalid) {
-        Some(victim) => Verdict::Found(Box::new(finding(evidence, invalid, text, victim))),
-        None => Verdict::clear(format!("{text}, but nobody resets or drops them")),
-    }
+    Verdict::Found(Box::new(finding(evidence, invalid, text, victim)))
 }
 
 fn established(evidence: &Evidence) -> Option<f64> {
@@ -89,28 +91,64 @@ enum Victim {
     Rule(String, u64),
 }
 
-fn victim(evidence: &Evidence, invalid: u64) -> Option<Victim> {
+enum Harm {
+    To(Victim),
+    None,
+    Unknown(&'static str),
+}
+
+fn victim(evidence: &Evidence, invalid: u64) -> Harm {
     let least = invalid as f64 * SHARE;
-    let rule = evidence.ruleset.as_ref().and_then(|facts| {
-        let drops = facts.rules(|action| *action == Action::Drop, |_| true);
-        let invalid = |what: &Match| matches!(what, Match::State(bits) if *bits == ct_state::INVALID);
-        drops
-            .filter(|(_, rule)| {
-                rule.when
-                    .iter()
-                    .any(|condition| !condition.not && invalid(&condition.what))
-            })
-            .filter_map(|(index, rule)| Some((rule, *facts.rises.get(&index)?)))
-            .find(|(_, rise)| *rise as f64 >= least)
-    });
-    if let Some((rule, rise)) = rule {
-        return Some(Victim::Rule(
-            format!("{} {} {}", rule.family.name(), rule.table, rule.chain),
-            rise,
-        ));
+    let mut uncounted = false;
+    for (index, rule) in evidence.ruleset.iter().flat_map(invalid_drops) {
+        let rises = evidence
+            .ruleset
+            .as_ref()
+            .and_then(|facts| facts.rises.get(&index));
+        match rises {
+            Some(rise) if *rise as f64 >= least => {
+                let place = format!("{} {} {}", rule.family.name(), rule.table, rule.chain);
+                return Harm::To(Victim::Rule(place, *rise));
+            }
+            Some(_) => {}
+            None => uncounted = true,
+        }
     }
-    let resets = evidence.net.as_ref()?.get("Tcp.OutRsts").copied()?;
-    (resets as f64 >= least).then_some(Victim::Resets(resets))
+    if uncounted {
+        return Harm::Unknown("an `invalid` rule that may drop them has no counter");
+    }
+    if !may_translate(evidence) {
+        return Harm::None;
+    }
+    match evidence.net.as_ref().and_then(|net| net.get("Tcp.OutRsts")) {
+        Some(resets) if *resets as f64 >= least => Harm::To(Victim::Resets(*resets)),
+        Some(_) => Harm::None,
+        None => Harm::Unknown("the RSTs of this host were not counted"),
+    }
+}
+
+fn invalid_drops(facts: &RulesetFacts) -> impl Iterator<Item = (usize, &FilterRule)> {
+    let invalid = |what: &Match| matches!(what, Match::State(bits) if *bits == ct_state::INVALID);
+    let drops = facts.rules(|action| *action == Action::Drop, |_| true);
+    drops.filter(move |(_, rule)| {
+        rule.when
+            .iter()
+            .any(|condition| !condition.not && invalid(&condition.what))
+    })
+}
+
+/// An invalid packet that no address is translated for reaches its socket all the same, which does not reset it.
+fn may_translate(evidence: &Evidence) -> bool {
+    let Some(facts) = evidence.ruleset.as_ref().filter(|facts| !facts.ruleset.partial) else {
+        return true;
+    };
+    let translates = |rule: &FilterRule| {
+        matches!(
+            rule.then,
+            Action::Snat(_) | Action::Dnat(_) | Action::Masquerade(_) | Action::Redirect(_)
+        )
+    };
+    facts.ruleset.rules.iter().any(translates) || evidence.nat.as_ref().is_some_and(|nat| !nat.is_empty())
 }
 
 fn finding(evidence: &Evidence, invalid: u64, text: String, victim: Victim) -> Finding {

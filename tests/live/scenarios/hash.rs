@@ -36,13 +36,14 @@ fn scenario(chain: f64, per_second: u32, check: fn(&Verdict)) -> Completion {
         Err(error) => return Completion::ignored_with(format!("lowering {BUCKETS}: {error}")),
     };
     let entries = (chain * LOWERED_TO / 2.0) as u64;
-    let _filler = filled(&pair.far, pair.service.ip(), ESTABLISHED, entries);
+    // Once more: a namespace that is going away may have filled the chains, and inserts into long ones are refused.
+    pair.far.until("the entries are there", PATIENCE, |host| {
+        filled(host, pair.service.ip(), ESTABLISHED, entries);
+        host.count() as f64 >= entries as f64 * 0.75
+    });
     // Some are refused, and give up before their SYN comes again.
     let clients = Clients::new(pair.service, per_second, HURRIED).start(&pair.near);
     let stage = pair.watch_far(vec![clients, listener]);
-    stage.watched.until("the entries are there", PATIENCE, |host| {
-        host.count() as f64 >= entries as f64 * 0.75
-    });
     check(&diagnose(&stage.watched));
     Completion::Completed
 }
@@ -53,7 +54,7 @@ fn long_chains(per_second: u32) -> Completion {
             .blames("firewall", "hash-undersized")
             .without_trigger()
             // Entries of other namespaces stand in the same chains.
-            .proves("mean-chain", 7.0..=40.0);
+            .proves("mean-chain", 6.0..=40.0);
         assert_eq!(verdict.report["counters"]["chaintoolong"], 0, "{verdict}");
     })
 }
