@@ -38,6 +38,7 @@
 //! - A SYN_SENT entry proves that this host let the SYN out and that no SYN/ACK or RST came back to conntrack
 //!   (`nf_conntrack_proto_tcp.c`). A RST deletes it; an ICMP error does not.
 //! - Since 5.14 a repeated SYN renews nothing, so age = timeout − `CTA_TIMEOUT`, and one dump gives arrivals a second.
+//!   In SYN_RECV it does: each SYN that is answered once more starts the timeout anew.
 //! - ctnetlink fills each 32 KiB of a dump with softirqs off (`ctnetlink_dump_table`): a dump that matches little of a
 //!   full hash stalls packets for a third of a second. `collect::plan` decides what is harmless.
 //! - The hash is keyed and random: the first k entries of a dump are a random sample of the table.
@@ -45,6 +46,9 @@
 //! - `nf_conntrack_max` is one value for the host, compared with each namespace's own count.
 //! - A kernel ignores a filter attribute that it does not know, and compares IPv6 addresses of `CTA_FILTER` the wrong way
 //!   round (5.10 to 6.19): what comes is always filtered again here.
+//! - An entry is in the table only when its first packet left its last hook: what a rule drops before that leaves no
+//!   entry, and what clashes there with another entry is `insert_failed`.
+//! - Source NAT needs a free port for each destination of its own; the entries that hold them are not evicted for it.
 //! - A namespace without a rule that needs conntrack has no table: that is "not tracking", not "healthy".
 
 pub mod cli;

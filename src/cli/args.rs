@@ -192,10 +192,11 @@ pub struct WatchArgs {
     /// Watch the counters for so long; 0 = totals since boot, on which counter rules say nothing
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub window: Duration,
-    /// Listen on the wire for so long (incoming SYN, SYN/ACK, RST headers; never promiscuous); 0 = not
+    /// Listen on the wire for so long (incoming TCP control and ICMP error headers; never promiscuous); 0 = not
     ///
-    /// By default 3s where this host forwards or listens; it tells live clients from gone ones where no local socket
-    /// can.
+    /// SYN, SYN/ACK, FIN, RST and ICMP unreachable. By default 3s where the wire can tell something that sockets and
+    /// entries cannot: where this host forwards or listens, where rules stand before conntrack or rp_filter is strict,
+    /// and where attempts of this host fail.
     #[arg(long, value_name = "DURATION", value_parser = tap)]
     pub tap: Option<Duration>,
 }

@@ -34,7 +34,7 @@ impl Style {
     pub fn on_host(&self, command: &str) -> String {
         if self.inside.is_empty() || GLOBAL.iter().any(|name| command.contains(name)) {
             command.to_string()
-        } else if is_own(command) {
+        } else if own(command).is_some() {
             self.looking_again(command)
         } else if is_compound(command) {
             // Without a shell of its own only its first part would run inside.
@@ -44,9 +44,10 @@ impl Style {
         }
     }
 
-    /// A command of ctlens' own that looks at the same source.
+    /// A command of ctlens' own that looks at the same source, where it looks at one.
     pub fn looking_again(&self, command: &str) -> String {
-        if self.again.is_empty() || !is_own(command) {
+        let looks = own(command).is_some_and(|rest| !rest.starts_with("explain"));
+        if self.again.is_empty() || !looks {
             return command.to_string();
         }
         let (command, comment) = match command.split_once(COMMENT) {
@@ -80,8 +81,9 @@ pub fn shell_quoted(word: &str) -> Cow<'_, str> {
     }
 }
 
-fn is_own(command: &str) -> bool {
-    command.trim_start_matches("sudo ").starts_with("ctlens ")
+/// What follows ctlens' own name.
+fn own(command: &str) -> Option<&str> {
+    command.trim_start_matches("sudo ").strip_prefix("ctlens ")
 }
 
 /// Several commands in one line; what stands in quotes is one word.
@@ -128,6 +130,10 @@ mod tests {
         assert_eq!(
             style.looking_again("ctlens status   # x"),
             "ctlens status --netns edge   # x"
+        );
+        assert_eq!(
+            style.looking_again("ctlens explain CT001"),
+            "ctlens explain CT001"
         );
         assert_eq!(style.on_host("a; b"), "ip netns exec edge sh -c 'a; b'");
         assert_eq!(style.on_host("nft 'a; b'"), "ip netns exec edge nft 'a; b'");

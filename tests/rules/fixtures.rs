@@ -3,6 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::Parser;
+use ctlens::cli::args::Cli;
+use ctlens::diagnose::{Report, pages};
+use ctlens::render::{Style, diagnose_text, explain_text};
+
 use crate::scene::{Scene, finding, short};
 
 fn folder() -> PathBuf {
@@ -88,4 +93,46 @@ fn every_rule_has_its_folder_and_no_other_has_one() {
         .collect();
     names.sort();
     assert_eq!(causes(), names);
+}
+
+/// What it says to type next, as a shell gives it to ctlens.
+fn own_commands(text: &str) -> Vec<Vec<String>> {
+    text.lines()
+        .filter_map(|line| line.trim_start().strip_prefix("$ "))
+        .filter_map(|line| line.split("   # ").next())
+        .filter(|line| line.trim_start_matches("sudo ").starts_with("ctlens "))
+        .map(|line| {
+            let line = line.split([';', '|', '>']).next().unwrap_or(line);
+            line.split_whitespace()
+                .filter(|word| *word != "sudo")
+                .map(String::from)
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn what_to_type_next_is_understood() {
+    let style = Style {
+        again: "--netns edge".into(),
+        inside: "ip netns exec edge".into(),
+        ..Style::default()
+    };
+    let mut texts: Vec<String> = pages()
+        .iter()
+        .map(|page| explain_text(page, &style))
+        .collect();
+    for cause in &causes() {
+        for name in ["fires", "clear", "unknown"] {
+            let report: Report = read(cause, name).report();
+            texts.push(diagnose_text(&report, &style));
+        }
+    }
+    let commands: Vec<Vec<String>> = texts.iter().flat_map(|text| own_commands(text)).collect();
+    assert!(commands.len() > causes().len() * 3, "few say what to type next");
+    for words in commands {
+        if let Err(error) = Cli::try_parse_from(&words) {
+            panic!("{}: {error}", words.join(" "));
+        }
+    }
 }
