@@ -3,7 +3,7 @@
 mod netns;
 
 use ctlens::collect::{self, Presence};
-use ctlens::evidence::{RulesetFacts, inward};
+use ctlens::evidence::{Packets, RulesetFacts, Stopper, inward};
 use ctlens::kernel::Live;
 use ctlens::model::{Action, Ruleset};
 
@@ -120,7 +120,9 @@ fn what_translates_addresses_says_where_to() {
                 .map(|(_, rule)| rule.text.as_str())
                 .collect();
             assert!(drops.contains(&"ct state new,untracked drop"), "{drops:?}");
-            assert_eq!(facts.dropping_policies(inward).count(), 1);
+            let stops = facts.stops(inward, &Packets::default());
+            let policies = stops.iter().filter(|stop| matches!(stop.by, Stopper::Policy(_)));
+            assert_eq!(policies.count(), 1, "{stops:?}");
             assert_eq!(facts.ruleset.timeout_policies[0].name, "fast");
         },
     );

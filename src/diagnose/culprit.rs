@@ -1,7 +1,7 @@
 //! Which rule of the packet filter eats certain packets: by its counter, or by elimination.
 
 use super::rule::{Weighed, fact, remark, whole};
-use crate::evidence::{Evidence, Meets, Packets, RulesetFacts, meets};
+use crate::evidence::{Evidence, Meets, Packets, RulesetFacts, Stopper, meets};
 use crate::model::{Action, At, Chain, Engine, Estimate, FilterRule, Hook};
 
 /// Packets that vanish at some of the hooks, and what says so.
@@ -17,6 +17,8 @@ pub struct Face {
     pub entries: Option<Estimate>,
     /// Nothing but a rule brings this about: without one it is still a question of rules.
     pub alone: bool,
+    /// They are SYNs, whose entry is missing.
+    pub new: bool,
     /// What shows the rule.
     pub settle: String,
 }
@@ -51,58 +53,59 @@ pub fn culprit(evidence: &Evidence, face: &Face) -> Culprit {
     };
     let least = (evidence.window_secs * LEAST_RISE_PER_S).max(3.0) as u64;
     let mut best: Option<(f64, Named)> = None;
-    let drops = facts.rules(|action| *action == Action::Drop, face.here);
-    for (index, rule) in drops {
-        let met = meets(rule, &face.packets);
-        let rise = facts.rises.get(&index).copied();
+    for stop in facts.stops(face.here, &face.packets) {
+        let rise = match stop.by {
+            Stopper::Rule(index) => facts.rises.get(&index).copied(),
+            Stopper::Policy(index) => facts.policy_rises.get(&index).copied(),
+        };
         // A counter that does not rise clears its rule.
-        let nats = match (met, rise) {
-            (Meets::No, _) => continue,
-            (_, Some(rise)) if rise < least => continue,
-            (Meets::Yes, Some(_)) => 2.5,
-            (Meets::Perhaps, Some(_)) => 1.5,
-            (Meets::Yes, None) => 0.7,
-            (Meets::Perhaps, None) => 0.2,
-        };
-        if best.as_ref().is_none_or(|(known, _)| nats > *known) {
-            best = Some((nats, named(evidence, rule, met, rise, nats)));
+        if rise.is_some_and(|rise| rise < least) {
+            continue;
         }
-    }
-    let policies = facts.dropping_policies(face.here);
-    for (index, chain) in policies {
-        let rise = facts.policy_rises.get(&index).copied();
-        let nats = match rise {
-            Some(rise) if rise < least => continue,
-            Some(_) => 2.0,
-            None if accepts(facts, chain, face) => continue,
-            None => 0.6,
+        let nats = match (stop.by, stop.sure, rise) {
+            (Stopper::Rule(_), true, Some(_)) => 2.5,
+            (Stopper::Rule(_), false, Some(_)) => 1.5,
+            (Stopper::Rule(_), true, None) => 0.7,
+            (Stopper::Policy(_), _, Some(_)) => 2.0,
+            (Stopper::Policy(_), true, None) => 0.6,
+            (_, false, None) => 0.2,
         };
         if best.as_ref().is_none_or(|(known, _)| nats > *known) {
-            best = Some((nats, policy(evidence, chain, rise, nats)));
+            let named = match stop.by {
+                Stopper::Rule(index) => named(evidence, &facts.ruleset.rules[index], stop.sure, rise, nats),
+                Stopper::Policy(index) => policy(evidence, &facts.ruleset.chains[index], rise, nats),
+            };
+            best = Some((nats, named));
         }
     }
     match best {
+        Some((_, named)) if named.rise.is_some() => Culprit::Named(named),
         // Without a counter only what nothing else can have done is put down to a rule.
-        Some((_, named)) if named.rise.is_some() || face.alone => Culprit::Named(named),
-        _ => untracked(facts, face).map_or(Culprit::None, Culprit::Untracked),
+        best => match (untracked(facts, face), best) {
+            (Some(why), _) => Culprit::Untracked(why),
+            (None, Some((_, named))) if face.alone => Culprit::Named(named),
+            _ => Culprit::None,
+        },
     }
 }
 
-/// Whether a rule of the chain surely accepts such packets before its policy is asked.
-fn accepts(facts: &RulesetFacts, chain: &Chain, face: &Face) -> bool {
-    facts.ruleset.rules.iter().any(|rule| {
-        rule.then == Action::Accept
-            && (&rule.table, &rule.chain, rule.family, rule.engine)
-                == (&chain.table, &chain.name, chain.family, chain.engine)
-            && meets(rule, &face.packets) == Meets::Yes
-    })
-}
-
+/// Why the table may have no entry of packets that are not lost.
 fn untracked(facts: &RulesetFacts, face: &Face) -> Option<String> {
+    if !face.new {
+        return None;
+    }
     let here = |at: At| matches!(at.hook, Hook::Prerouting | Hook::Output);
     let mut rules = facts.rules(|action| *action == Action::Notrack, here);
-    let rule = rules.find(|(_, rule)| meets(rule, &face.packets) != Meets::No)?.1;
-    Some(format!("{} ({})", place_of(rule), rule.text))
+    if let Some((_, rule)) = rules.find(|(_, rule)| meets(rule, &face.packets) != Meets::No) {
+        return Some(format!(
+            "{} ({}) takes such packets out of tracking",
+            place_of(rule),
+            rule.text
+        ));
+    }
+    let v6 = face.packets.src.or(face.packets.dst)?.is_ipv6();
+    let family = if v6 { "IPv6" } else { "IPv4" };
+    (!facts.tracks(v6)).then(|| format!("no rule makes the kernel track {family}"))
 }
 
 fn place_of(rule: &FilterRule) -> String {
@@ -127,13 +130,14 @@ fn tool(engine: Engine, family: &str) -> &'static str {
     }
 }
 
-fn named(evidence: &Evidence, rule: &FilterRule, met: Meets, rise: Option<u64>, nats: f64) -> Named {
+fn named(evidence: &Evidence, rule: &FilterRule, sure: bool, rise: Option<u64>, nats: f64) -> Named {
     let family = rule.family.name();
     let (table, chain) = (&rule.table, &rule.chain);
     let place = place_of(rule);
-    let sure = match met {
-        Meets::Yes => "meets these packets",
-        _ => "may meet these packets",
+    let sure = if sure {
+        "meets these packets"
+    } else {
+        "may meet these packets"
     };
     let item = match rise {
         Some(rise) => fact(

@@ -324,7 +324,7 @@ impl<'a> Census<'a> {
             stale_nat: self.rules.is_some().then(|| self.stale.finish()),
             refusers: tap.map(|tap| self.still_there.refusers(tap, exact, own)),
             one_way: self.one_way.finish(sample, tap, own),
-            vanished: tap.filter(|_| exact).map(|tap| self.entered.vanished(tap)),
+            vanished: tap.filter(|_| exact).map(|tap| self.entered.vanished(tap, own)),
         }
     }
 

@@ -318,6 +318,8 @@ pub struct Vanished {
     /// Of these, the ones whose SYN came again.
     pub repeated: u64,
     pub sources: u64,
+    /// The address is this host's own.
+    pub local: bool,
 }
 
 /// A setting that does nothing, or harm.

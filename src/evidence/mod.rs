@@ -26,6 +26,7 @@ mod stale;
 mod tap;
 mod top;
 mod vanished;
+mod way;
 mod ways;
 
 pub use assemble::{Readings, assemble};
@@ -49,4 +50,5 @@ pub use sought::Sought;
 pub use stale::StaleNat;
 pub use tap::TapLog;
 pub use top::{Key, Top, TopTable, Value};
+pub use way::{Stop, Stopper};
 pub use ways::Way;

@@ -93,13 +93,32 @@ impl RulesetFacts {
         })
     }
 
-    /// Base chains whose policy drops, with their index, at a place that `here` admits.
-    pub fn dropping_policies<'a>(
-        &'a self,
-        here: impl Fn(At) -> bool + 'a,
-    ) -> impl Iterator<Item = (usize, &'a Chain)> + 'a {
-        let chains = self.ruleset.chains.iter().enumerate();
-        chains.filter(move |(_, chain)| chain.drops && chain.at.is_some_and(&here))
+    /// Whether any rule or object is known to make the kernel track this family; where the rules were read only in part,
+    /// one may. Other parts of the kernel may track too (Open vSwitch, IPVS, tc): a `false` is no proof.
+    pub fn tracks(&self, v6: bool) -> bool {
+        let own = if v6 { Family::Ip6 } else { Family::Ip };
+        let asks = |c: &Condition| {
+            let named =
+                |text: &str| text.starts_with("ct ") || text.contains("conn") || text.contains("state");
+            matches!(&c.what, Match::State(_)) || matches!(&c.what, Match::Other(text) if named(text))
+        };
+        let acts = |action: &Action| match action {
+            Action::Snat(_)
+            | Action::Dnat(_)
+            | Action::Masquerade(_)
+            | Action::Redirect(_)
+            | Action::Timeout(_)
+            | Action::Synproxy
+            | Action::Offload(_) => true,
+            Action::Other(text) => text.starts_with("ct") || text.contains("CONN") || text.contains("CT"),
+            _ => false,
+        };
+        let tracks = |rule: &FilterRule| {
+            [own, Family::Inet, Family::Bridge].contains(&rule.family)
+                && (acts(&rule.then) || rule.when.iter().any(asks) || rule.text.contains("ct "))
+        };
+        let rules = &self.ruleset;
+        rules.partial || !rules.timeout_policies.is_empty() || rules.rules.iter().any(tracks)
     }
 
     /// Source NAT that may serve an address: the rule and its mapping.

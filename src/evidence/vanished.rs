@@ -45,7 +45,7 @@ impl Entered {
     }
 
     /// The SYNs without an entry and without a RST, by where they went.
-    pub fn vanished(&self, tap: &TapLog) -> Vec<Vanished> {
+    pub fn vanished(&self, tap: &TapLog, own: impl Fn(&IpAddr) -> bool) -> Vec<Vanished> {
         let mut places: BTreeMap<(IpAddr, u16), (u64, u64, BTreeSet<IpAddr>)> = BTreeMap::new();
         for (tuple, times) in tap.syns() {
             if self.0.contains(tuple) || tap.was_reset(tuple) {
@@ -64,6 +64,7 @@ impl Entered {
                 attempts,
                 repeated,
                 sources: sources.len() as u64,
+                local: own(&addr),
             })
             .collect();
         // Stable: ties stay in the order of the addresses.

@@ -7,8 +7,8 @@ use crate::diagnose::culprit::{Culprit, Face, culprit};
 use crate::diagnose::half_open::{EXACT, PileUp, largest, pile_from, pile_up, places};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, count, estimate, fact, fix, whole};
-use crate::evidence::{Direction, Evidence, Packets, Pile, inward, outward, through};
-use crate::model::{At, Estimate, TcpState, ct_state};
+use crate::evidence::{Direction, Evidence, ListenQueue, Packets, Pile, Vanished, inward, outward, through};
+use crate::model::{Action, At, Estimate, TcpState, ct_state};
 
 pub const RULE: Rule = Rule {
     cause: Cause::RulesetDrop,
@@ -24,7 +24,8 @@ a SYN that came in and vanished). A reply dropped after conntrack saw it leaves 
 A reply dropped before conntrack (raw, ingress) leaves SYN_SENT, and only the wire shows the SYN/ACK. Then the rules
 that such packets pass are looked at: one that matches and whose counter rises in the window is named; without a
 counter it is named by elimination, with less confidence. A drop counter that rises alone is no fault: any firewall on
-the Internet drops scans all day. backend-unresponsive is what it looks like from inside.
+the Internet drops scans all day, and a port where nobody listens is closed on purpose. What nothing tracks (notrack,
+or a family that no rule tracks) has no entry and is not lost. backend-unresponsive is what it looks like from inside.
 What to do: accept these packets before the rule, or delete it by its handle.
   $ nft delete rule inet filter output handle 7",
     refutes: "a drop rule's counter that stays flat while attempts fail, or answers that come through",
@@ -68,9 +69,13 @@ fn check(evidence: &Evidence) -> Verdict {
             }
             // Packets that a rule takes out of tracking leave no entry, and need none.
             Culprit::Untracked(_) if !face.alone => {}
-            Culprit::Untracked(rule) => {
-                let text = format!("{}, and {rule} takes such packets out of tracking", face.what);
-                lean = lean.or(Some(Verdict::leaning(text, face.settle.clone())));
+            Culprit::Untracked(why) => {
+                let text = format!(
+                    "{}, and {why}: who does not answer the table cannot say",
+                    face.what
+                );
+                let lost = Verdict::leaning_to(vec![Cause::BackendUnresponsive], text, on_the_wire(&face));
+                lean = lean.or(Some(lost));
             }
         }
     }
@@ -88,6 +93,15 @@ fn check(evidence: &Evidence) -> Verdict {
         };
     }
     Verdict::clear("no socket waits without an entry, and no answer was seen to be lost here")
+}
+
+/// Shows whether SYNs leave, and whether anything comes back.
+fn on_the_wire(face: &Face) -> String {
+    let to = face.packets.dst.zip(face.packets.dport);
+    let filter = to.map_or("tcp".to_string(), |(addr, port)| {
+        format!("host {addr} and tcp port {port}")
+    });
+    format!("tcpdump -nni any -c 20 '{filter}'   # SYNs that leave without an answer: the backend")
 }
 
 /// Sockets wait, but their SYNs have no entry: it is confirmed only after the last rule.
@@ -121,6 +135,7 @@ fn syn_dropped_here(evidence: &Evidence) -> Option<Face> {
         what: format!("{text}: their SYNs never left this host, or are not tracked"),
         entries: None,
         alone: true,
+        new: true,
         settle: "nft list ruleset | grep -E 'hook output|drop|reject|notrack'".to_string(),
     })
 }
@@ -141,6 +156,7 @@ fn reply_in_raw(evidence: &Evidence) -> Option<Face> {
         what: format!("{text}: something before conntrack eats them"),
         entries: Some(pile.settled()),
         alone: true,
+        new: false,
         settle: "nft list ruleset | grep -B3 -A9 -E 'hook (prerouting|ingress)'   # priorities below -200"
             .to_string(),
     })
@@ -177,6 +193,7 @@ fn reply_after(evidence: &Evidence) -> Option<Face> {
         entries: Some(pile.settled()),
         // Clients that vanish and other ways back bring the same where this host only stands between.
         alone: direction == Direction::Out,
+        new: false,
         settle: "nft list ruleset | grep -E 'hook input|drop|reject'".to_string(),
     })
 }
@@ -186,6 +203,10 @@ fn vanished(evidence: &Evidence) -> Option<Face> {
     let tap = evidence.tap.as_ref()?;
     let place = tap.vanished.as_ref()?.first()?;
     if place.attempts < LEAST_VANISHED || place.attempts < place.sources * EACH_SOURCE || tap.lost > 0 {
+        return None;
+    }
+    // What nobody serves here is closed on purpose, however long somebody insists.
+    if place.local && !served(evidence, place) {
         return None;
     }
     // A closed port of this host answers each with a RST, which the tap does not see.
@@ -225,8 +246,20 @@ fn vanished(evidence: &Evidence) -> Option<Face> {
         what: text,
         entries: None,
         alone: false,
+        new: true,
         settle: "nft list ruleset | grep -E 'drop|reject|policy'".to_string(),
     })
+}
+
+/// Whether somebody listens there, or the packets may be translated to who does.
+fn served(evidence: &Evidence, place: &Vanished) -> bool {
+    let listens = |l: &ListenQueue| l.port == place.port && (l.addr == place.addr || l.addr.is_unspecified());
+    let translates = |action: &Action| matches!(action, Action::Dnat(_) | Action::Redirect(_));
+    evidence.listeners.iter().flatten().any(listens)
+        || evidence
+            .ruleset
+            .as_ref()
+            .is_some_and(|facts| facts.rules(translates, |_| true).next().is_some())
 }
 
 /// The answers of whom most of a pile goes to.

@@ -3,11 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
+use libtest_mimic::{Completion, Trial};
 
-use super::{HURRIED, PATIENT, trial};
+use super::{HURRIED, PATIENT, alone, trial};
+use crate::inside::{run, there};
 use crate::lab::Family::{self, V4, V6};
-use crate::lab::{Host, PORT};
+use crate::lab::{Host, PORT, service};
 use crate::stage::{Pair, Routed, Stage};
 use crate::traffic::{Clients, closing_server, scan};
 use crate::verdict::diagnose;
@@ -34,6 +35,16 @@ pub fn trials() -> Vec<Trial> {
         trial("ruleset-drop/answers-forwarded", V4, 150, answers_forwarded),
         trial("ruleset-drop/answers-forwarded", V4, 600, answers_forwarded),
         trial("none/drop-rule-of-scans", V4, 300, scans),
+        trial("none/drop-rule-of-one-who-insists", V4, 20, insists),
+        trial("none/drop-rule-of-one-who-insists", V6, 100, insists),
+        trial("ruleset-drop/output-behind-an-accept", V4, 150, behind_an_accept),
+        trial("ruleset-drop/output-behind-an-accept", V4, 600, behind_an_accept),
+        trial("ruleset-drop/jumped-to-by-a-map", V4, 150, jumped_to),
+        trial("ruleset-drop/jumped-to-by-a-map", V6, 600, jumped_to),
+        trial("undecided/other-family-is-tracked", V6, 300, other_family),
+        trial("undecided/not-tracked", V4, 300, not_tracked),
+        alone("ruleset-drop/legacy", 150, legacy),
+        alone("ruleset-drop/legacy", 600, legacy),
     ]
 }
 
@@ -195,4 +206,131 @@ fn scans(family: Family, per_second: u32) {
     let stage = pair.watch_far(vec![scanner, listener]);
     until_tried(&stage, u64::from(per_second));
     diagnose(&stage.watched).blames("none", "none").without_trigger();
+}
+
+/// A program somewhere keeps calling a port that the policy closes, and where nobody listens: that is the policy's job.
+fn insists(family: Family, per_second: u32) {
+    let pair = Pair::new(family, "caller", "server");
+    pair.far.tracks();
+    guarded(
+        &pair.far,
+        "input priority 0; policy drop",
+        &format!("ct state established accept; tcp dport {PORT} accept; meta l4proto tcp counter drop"),
+    );
+    let listener = closing_server(&pair.far, pair.service);
+    let mut closed = pair.service;
+    closed.set_port(23);
+    let caller = Clients::new(closed, per_second, PATIENT).start(&pair.near);
+    let stage = pair.watch_far(vec![caller, listener]);
+    until_tried(&stage, u64::from(per_second) * 3);
+    diagnose(&stage.watched).blames("none", "none").without_trigger();
+}
+
+/// The rule that counts drops of others stands behind an accept: these packets never come to it.
+fn behind_an_accept(family: Family, per_second: u32) {
+    let pair = Pair::new(family, "proxy", "backend");
+    pair.near.tracks();
+    pair.near.nft(&format!(
+        "table inet busy {{ chain c {{ type filter hook output priority 0; tcp dport {PORT} accept; counter drop; }}; }}"
+    ));
+    guarded(
+        &pair.near,
+        "output priority 10",
+        &format!("tcp dport {PORT} drop"),
+    );
+    let listener = closing_server(&pair.far, pair.service);
+    let mut other = pair.service;
+    other.set_port(PORT + 1);
+    let clients = Clients::new(pair.service, per_second, PATIENT).start(&pair.near);
+    let others = Clients::new(other, 40, HURRIED).start(&pair.near);
+    let stage = pair.watch_near(vec![clients, others, listener]);
+    until_tried(&stage, u64::from(per_second) * 4);
+    diagnose(&stage.watched)
+        .blames("firewall", "ruleset-drop")
+        .names(RULE)
+        .names(stage.place);
+}
+
+fn jumped_to(family: Family, per_second: u32) {
+    let pair = Pair::new(family, "proxy", "backend");
+    pair.near.tracks();
+    pair.near.nft(&format!(
+        "table inet guard {{ chain web {{ }}; }};\n\
+         table inet guard {{ counter eaten {{ }}; \
+         chain c {{ type filter hook output priority 0; tcp dport vmap {{ 22 : accept, {PORT} : jump web }}; }}; \
+         chain web {{ ct state {{ established, related }} accept; \
+         tcp dport {{ 81, {PORT} }} counter name \"eaten\" drop; }}; }}"
+    ));
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = Clients::new(pair.service, per_second, PATIENT).start(&pair.near);
+    let stage = pair.watch_near(vec![clients, listener]);
+    until_tried(&stage, u64::from(per_second) * 4);
+    diagnose(&stage.watched)
+        .blames("firewall", "ruleset-drop")
+        .names("inet guard web handle")
+        .proves("rule-counter-rises", f64::from(per_second)..=f64::INFINITY);
+}
+
+/// Rules of `ip` make the kernel track IPv4 alone: sockets of IPv6 have no entries, and lost nothing here.
+fn other_family(family: Family, per_second: u32) {
+    let pair = Pair::new(family, "proxy", "backend");
+    pair.near.nft(
+        "table ip track { chain pre { type filter hook prerouting priority 0; ct state invalid counter; }; }",
+    );
+    guarded(&pair.near, "output priority 0", "oifname \"eth9\" drop");
+    pair.far.swallows();
+    let clients = Clients::new(pair.service, per_second, PATIENT).start(&pair.near);
+    let tracked = Clients::new(service(V4, 1, 2), 5, HURRIED).start(&pair.near);
+    nothing_lost(&pair.watch_near(vec![clients, tracked]), per_second, "IPv6");
+}
+
+/// SYNs that a rule takes out of tracking are not lost: who does not answer is somebody else.
+fn not_tracked(family: Family, per_second: u32) {
+    let pair = Pair::new(family, "proxy", "backend");
+    pair.near.tracks();
+    guarded(
+        &pair.near,
+        "output priority raw",
+        &format!("tcp dport {PORT} notrack"),
+    );
+    pair.near
+        .nft("table inet other { chain c { type filter hook output priority 0; oifname \"eth9\" drop; }; }");
+    pair.far.swallows();
+    let clients = Clients::new(pair.service, per_second, PATIENT).start(&pair.near);
+    nothing_lost(&pair.watch_near(vec![clients]), per_second, "notrack");
+}
+
+fn nothing_lost(stage: &Stage, per_second: u32, because: &str) {
+    until_tried(stage, u64::from(per_second) * 4);
+    let verdict = diagnose(&stage.watched);
+    verdict
+        .blames("undecided", "undecided")
+        .names("leaning to backend-unresponsive")
+        .names(because);
+    assert_ne!(verdict.finding("ruleset-drop"), "found", "{verdict}");
+}
+
+/// The older engine, read through its own tool.
+fn legacy(per_second: u32) -> Completion {
+    let pair = Pair::new(V4, "proxy", "backend");
+    pair.near.tracks();
+    let rule = format!("-A OUTPUT -p tcp --dport {PORT} -j DROP");
+    let loaded = there(&pair.near.netns, move || {
+        run("iptables-legacy", &rule.split(' ').collect::<Vec<_>>(), "")
+    });
+    if let Err(why) = loaded {
+        return Completion::ignored_with(format!("legacy iptables: {why}"));
+    }
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = Clients::new(pair.service, per_second, PATIENT).start(&pair.near);
+    let stage = pair.watch_near(vec![clients, listener]);
+    until_tried(&stage, u64::from(per_second) * 4);
+    let verdict = diagnose(&stage.watched);
+    verdict
+        .blames("firewall", "ruleset-drop")
+        .names("iptables-legacy filter OUTPUT rule 1")
+        .proves("rule-counter-rises", f64::from(per_second)..=f64::INFINITY);
+    verdict.follow_advice("Take it out", &stage.watched);
+    stage.until_entries("CLOSE_WAIT", per_second as usize / 4);
+    Completion::Completed
 }
