@@ -118,10 +118,7 @@ fn what_to_type_next_is_understood() {
         inside: "ip netns exec edge".into(),
         ..Style::default()
     };
-    let mut texts: Vec<String> = pages()
-        .iter()
-        .map(|page| explain_text(page, &style))
-        .collect();
+    let mut texts: Vec<String> = pages().iter().map(|page| explain_text(page, &style)).collect();
     for cause in &causes() {
         for name in ["fires", "clear", "unknown"] {
             let report: Report = read(cause, name).report();
