@@ -24,6 +24,10 @@ table inet filter {
         ip6 daddr fd00::/64 tcp dport 1000-2000 counter name "seen" drop
         tcp dport { 443, 8080-8090 } counter jump more
         tcp dport != @few drop
+        ip saddr 10.9.0.0-10.9.0.8 drop
+        ip daddr . tcp dport { 10.9.1.3 . 80, 10.9.2.0/24 . 81 } drop
+        tcp dport { 1, 2, 3, 4, 5 } accept
+        udp sport < 1024 accept
         meta mark 7 drop
         limit rate 5/second reject
     }
@@ -77,10 +81,14 @@ fn nft_rules_are_read_as_they_were_written() {
                     "ct state invalid drop",
                     "ct state established accept",
                     "iifname \"lo\" accept",
-                    "meta nfproto ipv4 ip saddr 10.0.0.0/8 tcp dport 80 drop",
-                    "meta nfproto ipv6 ip6 daddr fd00::/64 tcp dport 1000-2000 drop",
-                    "meta l4proto tcp [@__set0] jump more",
-                    "meta l4proto tcp [@few] drop",
+                    "ip saddr 10.0.0.0/8 tcp dport 80 drop",
+                    "ip6 daddr fd00::/64 tcp dport 1000-2000 drop",
+                    "tcp dport { 443, 8080-8090 } jump more",
+                    "tcp dport != @few drop",
+                    "ip saddr { 10.9.0.0/29, 10.9.0.8 } drop",
+                    "ip daddr . tcp dport { 10.9.1.3 . 80, 10.9.2.0/24 . 81 } drop",
+                    "tcp dport { 1, 2, 3, 4, … } accept",
+                    "udp sport 0-1023 accept",
                     "[meta] drop",
                     "limit … reject",
                 ],

@@ -7,18 +7,18 @@ use super::ask::{Refusal, ask, refused};
 use super::legacy;
 use super::presence::Presence;
 use crate::kernel::{Channel, Errno, Kernel};
-use crate::model::{Action, FilterRule, Gap, Ruleset, TimeoutPolicy};
+use crate::model::{Action, Condition, FilterRule, Gap, Ruleset, TimeoutPolicy};
 use crate::wire::Malformed;
 use crate::wire::netlink::Message;
-use crate::wire::nf_tables::{self, Element, ElementValue, Lookup, ObjectKind, RawRule, rule_words};
+use crate::wire::nf_tables::{self, Element, Lookup, ObjectKind, RawRule, rule_words};
 
 /// A ruleset that keeps changing is read so often.
 const TRIES: usize = 3;
 /// Rules kept; what is beyond may be anything.
 const MAX_RULES: usize = 50_000;
-/// Sets whose elements are read, and elements of one set that become conditions.
-const MAX_SETS: usize = 64;
-const MAX_ELEMENTS: usize = 256;
+/// Sets whose elements are read, and elements of one set: a larger one may hold anything.
+const MAX_SETS: usize = 256;
+const MAX_ELEMENTS: usize = 4096;
 
 const SOURCE: &str = "ruleset";
 const REMEDY: &str = "nft list ruleset   # as root, on the host itself";
@@ -65,6 +65,7 @@ fn native(kernel: &mut dyn Kernel, whole: bool, out: &mut Ruleset) -> Result<(),
     }
     let mut sets = Sets {
         whole,
+        partial: false,
         known: BTreeMap::new(),
     };
     for mut raw in raw {
@@ -89,7 +90,7 @@ fn native(kernel: &mut dyn Kernel, whole: bool, out: &mut Ruleset) -> Result<(),
             table: Some(object.table),
         })
         .collect();
-    out.partial |= partial;
+    out.partial |= partial || sets.partial;
     Ok(())
 }
 
@@ -137,74 +138,97 @@ fn dump<T: Send>(
 /// Elements of sets, by family, table and name.
 struct Sets {
     whole: bool,
+    /// Where a map leads to was not read.
+    partial: bool,
     known: BTreeMap<(&'static str, String, String), Option<Vec<Element>>>,
 }
 
 impl Sets {
-    /// The rule, or one for each element of the sets it asks, where these are few and plain.
+    /// The rule with what its sets ask in their place; one for each element where these have verdicts or where it
+    /// translates addresses.
     fn resolve(&mut self, kernel: &mut dyn Kernel, raw: RawRule, out: &mut Vec<FilterRule>) {
-        let RawRule { rule, lookups, .. } = raw;
-        let decides = matches!(
-            rule.then,
-            Action::Drop | Action::Reject | Action::Notrack | Action::Snat(_) | Action::Dnat(_)
-        );
-        let lookup = match &lookups[..] {
-            [one] if self.whole && (one.verdicts || decides) && !rule.when[one.at].not => one,
-            _ => return out.push(rule),
-        };
-        let key = (rule.family.name(), rule.table.clone(), lookup.set.clone());
-        if !self.known.contains_key(&key) {
-            let elements = (self.known.len() < MAX_SETS)
-                .then(|| elements(kernel, &rule, lookup))
-                .flatten();
-            self.known.insert(key.clone(), elements);
-        }
-        match self.known.get(&key) {
-            Some(Some(elements)) if (1..=MAX_ELEMENTS).contains(&elements.len()) => {
-                spread(&rule, lookup, elements, out);
+        let RawRule {
+            mut rule, lookups, ..
+        } = raw;
+        let (mut spread_by, mut unread) = (None, false);
+        let whole = self.whole;
+        for lookup in lookups.iter().filter(|_| whole) {
+            let Some(elements) = self.elements(kernel, &rule, &lookup.set) else {
+                unread |= lookup.verdicts;
+                continue;
+            };
+            let translates = matches!(rule.then, Action::Snat(_) | Action::Dnat(_));
+            if lookup.verdicts || (translates && lookups.len() == 1 && !rule.when[lookup.at].not) {
+                spread_by = Some((lookup, elements.clone()));
+            } else if let Some(what) = lookup.any_of(elements) {
+                rule.when[lookup.at].what = what;
             }
-            _ => out.push(rule),
         }
+        self.partial |= unread;
+        match spread_by {
+            Some((lookup, elements)) => spread(rule, lookup, &elements, out),
+            None => out.push(rule),
+        }
+    }
+
+    fn elements(&mut self, kernel: &mut dyn Kernel, rule: &FilterRule, set: &str) -> Option<&Vec<Element>> {
+        let key = (rule.family.name(), rule.table.clone(), set.to_string());
+        if !self.known.contains_key(&key) {
+            let read = (self.known.len() < MAX_SETS).then(|| elements(kernel, rule, set));
+            self.known.insert(key.clone(), read.flatten());
+        }
+        self.known.get(&key)?.as_ref()
     }
 }
 
-fn elements(kernel: &mut dyn Kernel, rule: &FilterRule, lookup: &Lookup) -> Option<Vec<Element>> {
-    let mut cut = false;
-    let request = nf_tables::encode_elements(rule.family, &rule.table, &lookup.set);
-    let lists = dump(kernel, request, &mut cut, |message| {
-        nf_tables::is_elements(message.kind).then(|| nf_tables::decode_elements(message.payload))
-    });
-    let mut all: Vec<Element> = lists.ok().filter(|_| !cut)?.into_iter().flatten().collect();
+/// All elements of a set, in order; `None` where they are too many.
+fn elements(kernel: &mut dyn Kernel, rule: &FilterRule, set: &str) -> Option<Vec<Element>> {
+    let (mut all, mut cut) = (Vec::new(), false);
+    let request = nf_tables::encode_elements(rule.family, &rule.table, set);
+    let asked = ask(
+        kernel,
+        Channel::Netfilter,
+        request,
+        Vec::new(),
+        true,
+        &mut |message| {
+            if nf_tables::is_elements(message.kind) {
+                match nf_tables::decode_elements(message.payload) {
+                    Ok(elements) => all.extend(elements),
+                    Err(_) => cut = true,
+                }
+            }
+            cut |= all.len() > MAX_ELEMENTS;
+            if cut {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        },
+    );
+    asked.ok().filter(|()| !cut)?;
     // An interval's end sorts before an element that begins there.
-    all.sort_by(|a, b| a.key.cmp(&b.key).then(b.ends.cmp(&a.ends)));
+    all.sort_by(|a: &Element, b| a.key.cmp(&b.key).then(b.ends.cmp(&a.ends)));
     Some(all)
 }
 
 /// One rule for each element: all share the rule's own counter, which says nothing of any one of them.
-fn spread(rule: &FilterRule, lookup: &Lookup, elements: &[Element], out: &mut Vec<FilterRule>) {
-    for (index, element) in elements.iter().enumerate().filter(|(_, element)| !element.ends) {
-        let end = elements.get(index + 1).filter(|next| next.ends);
-        let high = end.map_or_else(|| element.key.clone(), |end| before(&end.key));
+fn spread(rule: FilterRule, lookup: &Lookup, elements: &[Element], out: &mut Vec<FilterRule>) {
+    let Some(elements) = lookup.elements(elements) else {
+        return out.push(rule);
+    };
+    for (mut asks, verdict) in elements {
         let mut one = rule.clone();
-        one.when[lookup.at].what = lookup.matching(&element.key, &high);
-        if let ElementValue::Verdict(action) = &element.value {
-            one.then = action.clone();
+        if !asks.is_empty() {
+            one.when[lookup.at].what = asks.remove(0);
+        }
+        one.when
+            .extend(asks.into_iter().map(|what| Condition { not: false, what }));
+        if let Some(action) = verdict {
+            one.then = action;
         }
         out.push(one);
     }
-}
-
-/// The value before this one, in network order.
-fn before(key: &[u8]) -> Vec<u8> {
-    let mut out = key.to_vec();
-    for byte in out.iter_mut().rev() {
-        let (less, borrowed) = byte.overflowing_sub(1);
-        *byte = less;
-        if !borrowed {
-            break;
-        }
-    }
-    out
 }
 
 /// Engine, family, table, chain.

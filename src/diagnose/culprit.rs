@@ -2,7 +2,7 @@
 
 use super::rule::{Weighed, fact, remark, whole};
 use crate::evidence::{Evidence, Meets, Packets, RulesetFacts, Stopper, meets};
-use crate::model::{Action, At, Chain, Engine, Estimate, FilterRule, Hook};
+use crate::model::{Action, At, Chain, Engine, Estimate, Family, FilterRule, Hook};
 
 /// Packets that vanish at some of the hooks, and what says so.
 pub struct Face {
@@ -41,6 +41,8 @@ pub struct Named {
     /// Of its counter over the window.
     pub rise: Option<u64>,
     pub show: String,
+    /// Lets these packets pass before it, and nothing else.
+    pub accept: Option<String>,
     pub delete: Option<String>,
 }
 
@@ -75,7 +77,8 @@ pub fn culprit(evidence: &Evidence, face: &Face) -> Culprit {
                 Stopper::Rule(index) => named(evidence, &facts.ruleset.rules[index], stop.sure, rise, nats),
                 Stopper::Policy(index) => policy(evidence, &facts.ruleset.chains[index], rise, nats),
             };
-            best = Some((nats, named));
+            let accept = accept(facts, stop.by, &face.packets);
+            best = Some((nats, Named { accept, ..named }));
         }
     }
     match best {
@@ -178,6 +181,7 @@ fn named(evidence: &Evidence, rule: &FilterRule, sure: bool, rise: Option<u64>, 
         evidence: vec![item],
         rise,
         show,
+        accept: None,
         delete,
     }
 }
@@ -216,6 +220,63 @@ fn policy(evidence: &Evidence, chain: &Chain, rise: Option<u64>, nats: f64) -> N
         evidence: vec![item],
         rise,
         show,
+        accept: None,
         delete: None,
     }
+}
+
+/// The command that accepts just these packets before the rule, or at the end of the chain before its policy.
+fn accept(facts: &RulesetFacts, by: Stopper, packets: &Packets) -> Option<String> {
+    let (engine, family, table, chain, before) = match by {
+        Stopper::Rule(index) => {
+            let rule = &facts.ruleset.rules[index];
+            (rule.engine, rule.family, &rule.table, &rule.chain, Some(rule))
+        }
+        Stopper::Policy(index) => {
+            let chain = &facts.ruleset.chains[index];
+            (chain.engine, chain.family, &chain.table, &chain.name, None)
+        }
+    };
+    let (end, addr, port) = match (packets.dst, packets.dport, packets.src, packets.sport) {
+        (Some(addr), Some(port), ..) => ("d", addr, port),
+        (_, _, Some(addr), Some(port)) => ("s", addr, port),
+        _ => return None,
+    };
+    let by_iptables = engine == Engine::Legacy || is_of_iptables(facts, family, table);
+    if by_iptables {
+        let tool = match (engine, addr.is_ipv6()) {
+            (Engine::Legacy, false) => "iptables-legacy",
+            (Engine::Legacy, true) => "ip6tables-legacy",
+            (Engine::NfTables, false) => "iptables-nft",
+            (Engine::NfTables, true) => "ip6tables-nft",
+        };
+        let place = match before {
+            Some(rule) => format!("-I {chain} {}", rule.number),
+            None => format!("-A {chain}"),
+        };
+        return Some(format!(
+            "{tool} -t {table} {place} -{end} {addr} -p tcp --{end}port {port} -j ACCEPT"
+        ));
+    }
+    let ip = if addr.is_ipv6() { "ip6" } else { "ip" };
+    let place = match before {
+        Some(rule) => ("insert", format!(" handle {}", rule.handle?)),
+        None => ("add", String::new()),
+    };
+    Some(format!(
+        "nft {} rule {} {table} {chain}{} {ip} {end}addr {addr} tcp {end}port {port} counter accept",
+        place.0,
+        family.name(),
+        place.1
+    ))
+}
+
+/// A table that iptables keeps in nf_tables: only its own tool should write there.
+fn is_of_iptables(facts: &RulesetFacts, family: Family, table: &str) -> bool {
+    matches!(family, Family::Ip | Family::Ip6)
+        && ["filter", "nat", "mangle", "raw", "security"].contains(&table)
+        && facts.ruleset.chains.iter().any(|chain| {
+            let built_in = ["INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"];
+            chain.table == table && chain.family == family && built_in.contains(&chain.name.as_str())
+        })
 }

@@ -10,6 +10,7 @@ mod facts;
 mod fate;
 mod few;
 mod lasting;
+mod meets;
 mod nat;
 mod one_way;
 mod pasted;
@@ -38,12 +39,13 @@ pub use facts::{
     Pile, PortUse, StateRow, Table, TapFacts, Told, Vanished,
 };
 pub use lasting::{DAY_SECS, IDLE_SECS, Idle, Joined, Lasting, Stay};
+pub use meets::{Meets, Packets, meets, within};
 pub use nat::NatUse;
 pub use one_way::{OneWay, OneWayWire};
 pub use pasted::{EachFlow, from_paste};
 pub use ports::Ports;
 pub use refusals::{Refuser, Unreachable};
-pub use ruleset::{Meets, Packets, RulesetFacts, inward, meets, outward, through, within};
+pub use ruleset::{RulesetFacts, inward, outward, through};
 pub use sampling::Sample;
 pub use schedule::longest_gap_secs;
 pub use sought::Sought;

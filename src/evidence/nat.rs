@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use foldhash::{HashMap, HashMapExt};
 
 use super::arrivals::ARRIVAL_SECS;
-use super::ruleset::{Meets, Packets, RulesetFacts, meets};
+use super::meets::{Meets, Packets, meets};
+use super::ruleset::RulesetFacts;
 use super::sampling::Sample;
 use crate::model::{Estimate, Flow, TcpState, proto};
 

@@ -1,11 +1,8 @@
-//! The packet filter's rules: where each is called from, what its counter did over the window, which packets it meets.
+//! The packet filter's rules: where each is called from, and what its counter did over the window.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
-use crate::model::{
-    Action, At, Chain, Condition, Engine, Family, FilterRule, Hook, Mapping, Match, Ruleset, proto,
-};
+use crate::model::{Action, At, Chain, Condition, Engine, Family, FilterRule, Hook, Mapping, Match, Ruleset};
 
 /// Chains called from chains, at most so deep (NFT_JUMP_STACK_SIZE).
 const MAX_DEPTH: usize = 16;
@@ -21,26 +18,6 @@ pub struct RulesetFacts {
     pub policy_rises: BTreeMap<usize, u64>,
     /// Where each rule's chain is called from.
     places: Vec<BTreeSet<At>>,
-}
-
-/// What is known of packets that vanish: TCP, and what of their ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Packets {
-    pub src: Option<IpAddr>,
-    pub sport: Option<u16>,
-    pub dst: Option<IpAddr>,
-    pub dport: Option<u16>,
-    /// Bits of `ct state` that they may have; 0: not told.
-    pub state: u32,
-}
-
-/// Whether a rule meets certain packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Meets {
-    No,
-    /// It asks something that is not known of them, or not understood.
-    Perhaps,
-    Yes,
 }
 
 impl RulesetFacts {
@@ -185,57 +162,6 @@ fn places(ruleset: &Ruleset) -> Vec<BTreeSet<At>> {
     ruleset.rules.iter().map(of).collect()
 }
 
-/// Whether the rule meets such packets, as far as its own conditions tell.
-pub fn meets(rule: &FilterRule, packets: &Packets) -> Meets {
-    let of_family = |addr: Option<IpAddr>| match (rule.family, addr) {
-        (Family::Ip, Some(addr)) => addr.is_ipv4(),
-        (Family::Ip6, Some(addr)) => addr.is_ipv6(),
-        (Family::Arp, _) => false,
-        _ => true,
-    };
-    if !of_family(packets.src.or(packets.dst)) {
-        return Meets::No;
-    }
-    let each = rule.when.iter().map(|condition| asks(condition, packets));
-    each.min().unwrap_or(Meets::Yes)
-}
-
-fn asks(condition: &Condition, packets: &Packets) -> Meets {
-    let answer = match &condition.what {
-        Match::Source(addr, bits) => packets.src.map(|src| within(src, *addr, *bits)),
-        Match::Destination(addr, bits) => packets.dst.map(|dst| within(dst, *addr, *bits)),
-        Match::SourcePorts(low, high) => packets.sport.map(|port| (*low..=*high).contains(&port)),
-        Match::DestinationPorts(low, high) => packets.dport.map(|port| (*low..=*high).contains(&port)),
-        Match::Protocol(number) => Some(*number == proto::TCP),
-        Match::State(bits) => match packets.state {
-            0 => None,
-            state => Some(state & bits != 0),
-        },
-        Match::InputInterface(_) | Match::OutputInterface(_) | Match::Limit | Match::Other(_) => None,
-    };
-    match answer {
-        None => Meets::Perhaps,
-        Some(yes) if yes != condition.not => Meets::Yes,
-        Some(_) => Meets::No,
-    }
-}
-
-/// Whether an address is in a prefix of its own family.
-pub fn within(addr: IpAddr, prefix: IpAddr, bits: u8) -> bool {
-    let keep = |all: u32| all.saturating_sub(bits.into());
-    match (addr, prefix) {
-        (IpAddr::V4(a), IpAddr::V4(p)) => {
-            let differ = u32::from(a) ^ u32::from(p);
-            differ.checked_shr(keep(32)).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(a), IpAddr::V6(p)) => {
-            let differ = u128::from(a) ^ u128::from(p);
-            differ.checked_shr(keep(128)).unwrap_or(0) == 0
-        }
-        _ => false,
-    }
-}
-
 /// Where packets to this host's own sockets pass, after conntrack.
 pub fn inward(at: At) -> bool {
     matches!(at.hook, Hook::Input | Hook::Prerouting) && !at.before_conntrack()
@@ -335,29 +261,6 @@ mod tests {
         assert!(
             RulesetFacts::between(Some(&other), with(142)).rises.is_empty(),
             "another rule's counter"
-        );
-    }
-
-    #[test]
-    fn what_is_not_known_is_perhaps() {
-        let packets = Packets {
-            dst: Some("10.9.1.3".parse().unwrap()),
-            dport: Some(80),
-            ..Packets::default()
-        };
-        let of = |when: Vec<Match>| meets(&rule("x", Action::Drop, when, 0), &packets);
-        assert_eq!(of(vec![]), Meets::Yes);
-        assert_eq!(of(vec![Match::DestinationPorts(1, 1023)]), Meets::Yes);
-        assert_eq!(of(vec![Match::DestinationPorts(443, 443)]), Meets::No);
-        assert_eq!(
-            of(vec![Match::Destination("10.9.0.0".parse().unwrap(), 16)]),
-            Meets::Yes
-        );
-        assert_eq!(of(vec![Match::Destination("::".parse().unwrap(), 0)]), Meets::No);
-        assert_eq!(of(vec![Match::Limit, Match::Protocol(6)]), Meets::Perhaps);
-        assert_eq!(
-            of(vec![Match::Other("fib".into()), Match::Protocol(17)]),
-            Meets::No
         );
     }
 }

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::ruleset::{RulesetFacts, within};
+use super::meets::within;
+use super::ruleset::RulesetFacts;
 use crate::model::{Action, Flow, Match};
 
 /// An entry whose reply comes from elsewhere than today's rules send its packets to.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::ruleset::{Meets, Packets, RulesetFacts, meets};
+use super::meets::{Meets, Packets, meets};
+use super::ruleset::RulesetFacts;
 use crate::model::{Action, At, Engine, Family, Hook, ct_state};
 
 /// NFT_JUMP_STACK_SIZE

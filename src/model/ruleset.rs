@@ -103,10 +103,30 @@ pub enum Match {
     OutputInterface(String),
     /// Any of these `ct state` bits (`NF_CT_STATE_BIT`, see [`ct_state`]).
     State(u32),
+    /// Any of these, each of which asks all of its own.
+    AnyOf {
+        /// The named set that lists them; empty where the rule does.
+        set: String,
+        of: Vec<Vec<Match>>,
+    },
     /// Only so often.
     Limit,
     /// Something that is not understood here: whether a packet matches cannot be told.
     Other(String),
+}
+
+impl Match {
+    /// One of them is itself, more are a list that the rule has written down; of none nothing is known.
+    pub fn any_of(mut list: Vec<Match>) -> Option<Match> {
+        match list.len() {
+            0 => None,
+            1 => list.pop(),
+            _ => Some(Match::AnyOf {
+                set: String::new(),
+                of: list.into_iter().map(|one| vec![one]).collect(),
+            }),
+        }
+    }
 }
 
 /// Bits of `ct state` (include/uapi/linux/netfilter/nf_conntrack_common.h).

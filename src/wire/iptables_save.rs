@@ -162,8 +162,8 @@ impl Options {
             "-i" => Some(Match::InputInterface(value.replace('+', "*"))),
             "-o" => Some(Match::OutputInterface(value.replace('+', "*"))),
             "-p" => protocol(value).map(Match::Protocol),
-            "--sport" | "--sports" => ports(value, ':').map(|(low, high)| Match::SourcePorts(low, high)),
-            "--dport" | "--dports" => ports(value, ':').map(|(low, high)| Match::DestinationPorts(low, high)),
+            "--sport" | "--sports" => port_list(value, Match::SourcePorts),
+            "--dport" | "--dports" => port_list(value, Match::DestinationPorts),
             "--state" | "--ctstate" => states(value).map(Match::State),
             "--limit" => Some(Match::Limit),
             "-m" | "--comment" | "--reject-with" | "--limit-burst" | "--to-ports" | "--to-source"
@@ -246,6 +246,14 @@ fn protocol(name: &str) -> Option<u8> {
         "ipv6-icmp" => Some(proto::ICMPV6),
         other => other.parse().ok(),
     })
+}
+
+/// `80,443,8000:8010`
+fn port_list(text: &str, what: fn(u16, u16) -> Match) -> Option<Match> {
+    let list = text
+        .split(',')
+        .map(|one| ports(one, ':').map(|(low, high)| what(low, high)));
+    Match::any_of(list.collect::<Option<Vec<Match>>>()?)
 }
 
 /// `80`, `1024:65535`

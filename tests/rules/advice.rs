@@ -2,6 +2,7 @@
 
 use ctlens::diagnose::Fix;
 
+use crate::filter::SceneRule;
 use crate::heap::{Heap, heap};
 use crate::scene::{Ports, Queue, Scene, short};
 
@@ -253,5 +254,33 @@ fn syn_queue_drops_without_cookies_are_overflows() {
     assert_eq!(
         report.verdict.fix_first[0].command.as_deref(),
         Some("sysctl -w net.ipv4.tcp_syncookies=1")
+    );
+}
+
+#[test]
+fn a_rule_is_passed_by_before_it_is_taken_out() {
+    let waiting = |does: &str| Scene {
+        syn_sent_sockets: Some(1011),
+        sockets_without_entry: Some(1011),
+        without_entry_to: [(BACKEND.to_string(), 1011)].into(),
+        rules: vec![SceneRule {
+            at: "output 0".into(),
+            does: does.into(),
+            rise: Some(300),
+            ..SceneRule::default()
+        }],
+        ..Scene::default()
+    };
+    let accept = "ip daddr 10.9.1.3 tcp dport 80 counter accept";
+    assert_eq!(
+        commands(&waiting("drop"))[1..],
+        [
+            format!("nft insert rule inet filter output handle 1 {accept}"),
+            "nft delete rule inet filter output handle 1".to_string()
+        ]
+    );
+    assert_eq!(
+        commands(&waiting("policy drop"))[1..],
+        [format!("nft add rule inet filter output {accept}")]
     );
 }

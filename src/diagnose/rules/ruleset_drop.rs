@@ -308,9 +308,16 @@ fn fixes(named: &crate::diagnose::culprit::Named) -> Vec<Fix> {
         Some(named.show.clone()),
         "its counter, and what stands before it",
     )];
+    if let Some(accept) = &named.accept {
+        out.push(fix(
+            "Accept these packets before it",
+            Some(accept.clone()),
+            "at once, and only for them; write it into your ruleset's file too",
+        ));
+    }
     if let Some(delete) = &named.delete {
         out.push(fix(
-            "Take it out, or accept these packets before it",
+            "Or take it out, if nobody needs it",
             Some(delete.clone()),
             "at once; what else it dropped passes too",
         ));

@@ -18,6 +18,8 @@ const INTERVAL_END: u32 = 1;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Element {
     pub key: Vec<u8>,
+    /// Where the key is a range of a concatenation: its other end, included.
+    pub last: Option<Vec<u8>>,
     /// It is the first value beyond an interval.
     pub ends: bool,
     pub value: ElementValue,
@@ -69,7 +71,7 @@ pub fn decode_elements(payload: &[u8]) -> Result<Vec<Element>, Malformed> {
         }
         for element in attributes(list) {
             let parts = Parts::of(element?.1)?;
-            // NFTA_SET_ELEM_KEY, _DATA, _FLAGS
+            // NFTA_SET_ELEM_KEY, _DATA, _FLAGS, _KEY_END
             let Some(key) = parts.data(1) else { continue };
             let value = match (parts.data(2), parts.bytes(2)) {
                 (Some(bytes), _) => ElementValue::Bytes(bytes.to_vec()),
@@ -78,6 +80,7 @@ pub fn decode_elements(payload: &[u8]) -> Result<Vec<Element>, Malformed> {
             };
             out.push(Element {
                 key: key.to_vec(),
+                last: parts.data(10).map(<[u8]>::to_vec),
                 ends: parts.number(3).unwrap_or(0) & INTERVAL_END != 0,
                 value,
             });

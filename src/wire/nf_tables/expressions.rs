@@ -33,6 +33,19 @@ pub enum Field {
     CtState,
 }
 
+impl Field {
+    /// In bytes, as a set's key holds it.
+    pub fn length(self) -> usize {
+        match self {
+            Field::Network(_, length) | Field::Transport(_, length) => length as usize,
+            Field::L4Proto | Field::NfProto => 1,
+            Field::CtState => 4,
+            // IFNAMSIZ
+            Field::InputName | Field::OutputName => 16,
+        }
+    }
+}
+
 /// By number as the kernel counts them in 4-byte steps from NFT_REG32_00 on.
 #[derive(Default)]
 pub struct Registers(BTreeMap<u32, Held>);
@@ -55,6 +68,16 @@ impl Registers {
 
     pub fn get(&self, register: Option<u32>) -> Option<&Held> {
         self.0.get(&slot(register?))
+    }
+
+    /// The fields that stand one after the other from this register on.
+    pub fn fields(&self, register: Option<u32>) -> Vec<Field> {
+        let (mut out, mut at) = (Vec::new(), register.map(slot));
+        while let Some(Held::Field(field)) = at.and_then(|slot| self.0.get(&slot)) {
+            out.push(*field);
+            at = at.and_then(|slot| slot.checked_add(field.length().div_ceil(4).max(1) as u32));
+        }
+        out
     }
 
     pub fn value(&self, register: Option<u32>) -> Option<&[u8]> {
@@ -173,10 +196,45 @@ pub fn equals(field: Field, value: &[u8]) -> Match {
 pub fn in_range(field: Field, low: &[u8], high: &[u8]) -> Match {
     let ports = port(low).zip(port(high));
     match (field, ports) {
-        (Field::Transport(0, 2), Some((low, high))) => Match::SourcePorts(low, high),
-        (Field::Transport(2, 2), Some((low, high))) => Match::DestinationPorts(low, high),
-        _ => Match::Other("range".to_string()),
+        (Field::Transport(0, 2), Some((low, high))) => Some(Match::SourcePorts(low, high)),
+        (Field::Transport(2, 2), Some((low, high))) => Some(Match::DestinationPorts(low, high)),
+        (Field::Network(offset, length @ (4 | 16)), _) => addresses(offset, length, low, high),
+        _ => None,
     }
+    .unwrap_or_else(|| Match::Other("range".to_string()))
+}
+
+/// The last number that begins as `first` does, but for so many bits at its end.
+fn last_of(first: u128, bits: u32) -> u128 {
+    first | 1u128.checked_shl(bits).map_or(u128::MAX, |above| above - 1)
+}
+
+/// A range of addresses as the prefixes that it is made of.
+fn addresses(offset: u32, length: u32, low: &[u8], high: &[u8]) -> Option<Match> {
+    let width = length * 8;
+    let number = |bytes: &[u8]| {
+        (bytes.len() == length as usize)
+            .then(|| bytes.iter().fold(0u128, |sum, byte| sum << 8 | u128::from(*byte)))
+    };
+    let (mut from, to) = (number(low)?, number(high)?);
+    let mut of = Vec::new();
+    while from <= to {
+        // As wide as it may begin here and still end in time.
+        let fits = |bits: &u32| last_of(from, *bits) <= to;
+        let widest = from.trailing_zeros().min(width);
+        let bits = (0..=widest).rev().find(fits).unwrap_or(0);
+        let bytes = &from.to_be_bytes()[16 - length as usize..];
+        of.push(match address(offset, length, bytes)? {
+            Match::Source(addr, _) => Match::Source(addr, (width - bits) as u8),
+            Match::Destination(addr, _) => Match::Destination(addr, (width - bits) as u8),
+            other => other,
+        });
+        match last_of(from, bits).checked_add(1) {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    Match::any_of(of)
 }
 
 fn masked(field: Field, mask: &[u8], not: bool, value: &[u8]) -> Match {

@@ -2,6 +2,7 @@
 
 mod elements;
 mod expressions;
+mod lookup;
 mod nat;
 mod rule;
 mod tracks;
@@ -9,7 +10,8 @@ mod words;
 mod xt;
 
 pub use elements::{Element, ElementValue, decode_elements, encode_elements, is_elements};
-pub use rule::{Lookup, RawRule, decode_rule};
+pub use lookup::Lookup;
+pub use rule::{RawRule, decode_rule};
 pub use tracks::{object_tracks, rule_tracks};
 pub use words::rule_words;
 

@@ -1,8 +1,7 @@
 //! One rule: what it asks of a packet, and what it does with it.
 
-use super::expressions::{
-    Field, Held, Parts, Registers, between, compared, ct_field, meta_field, payload_field,
-};
+use super::expressions::{Held, Parts, Registers, between, compared, ct_field, meta_field, payload_field};
+use super::lookup::{self, Lookup};
 use super::{after_header, family, nat, tally, text, xt};
 use crate::model::{Action, Condition, Engine, Family, FilterRule, Match, Tally};
 use crate::wire::netlink::attributes;
@@ -19,35 +18,6 @@ pub struct RawRule {
     pub counter_object: Option<String>,
     /// Sets it looks things up in; the condition at `at` stands for it until then.
     pub lookups: Vec<Lookup>,
-}
-
-/// A field looked up in a set.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Lookup {
-    /// The condition in `rule.when` that the set's elements take the place of.
-    pub at: usize,
-    pub set: String,
-    field: Field,
-    /// The set is a map whose values are verdicts: each element is a rule of its own.
-    pub verdicts: bool,
-}
-
-impl Lookup {
-    /// What an element from `low` to `high` asks.
-    pub fn matching(&self, low: &[u8], high: &[u8]) -> Match {
-        if self.field == Field::CtState {
-            // Keys of `ct state` maps are bits of a register in this machine's order.
-            return match low.first_chunk() {
-                Some(bits) if low == high => Match::State(u32::from_ne_bytes(*bits)),
-                _ => Match::Other("ct state".to_string()),
-            };
-        }
-        if low == high {
-            super::expressions::equals(self.field, low)
-        } else {
-            super::expressions::in_range(self.field, low, high)
-        }
-    }
 }
 
 pub fn decode_rule(payload: &[u8]) -> Result<RawRule, Malformed> {
@@ -100,6 +70,16 @@ struct Reading {
     counter: Option<Tally>,
     counter_object: Option<String>,
     lookups: Vec<Lookup>,
+    /// The last expression, if it asked for this value or more.
+    above: Option<Above>,
+}
+
+/// The lower end of what may become a range.
+struct Above {
+    register: u32,
+    low: Vec<u8>,
+    /// Of its condition.
+    at: usize,
 }
 
 impl Reading {
@@ -112,6 +92,7 @@ impl Reading {
             counter: None,
             counter_object: None,
             lookups: Vec::new(),
+            above: None,
         }
     }
 
@@ -171,21 +152,36 @@ impl Reading {
 
     /// NFTA_CMP_SREG, _OP, _DATA
     fn compare(&mut self, parts: &Parts) {
-        let value = parts.data(3).unwrap_or(&[]);
+        let (register, value) = (parts.number(1), parts.data(3).unwrap_or(&[]));
+        let held = self.registers.get(register);
+        let (none, all) = (vec![0; value.len()], vec![0xff; value.len()]);
+        let above = self.above.take();
         let condition = match parts.number(2) {
-            Some(operator @ 0..=1) => compared(self.registers.get(parts.number(1)), operator == 1, value),
-            // NFT_CMP_LTE and NFT_CMP_GTE: nft writes a range as both.
-            Some(3) => between(self.registers.get(parts.number(1)), false, &[0, 0], value),
-            Some(5) => between(self.registers.get(parts.number(1)), false, value, &[0xff, 0xff]),
+            Some(operator @ 0..=1) => compared(held, operator == 1, value),
+            Some(2) => between(held, false, &none, &lookup::before(value)),
+            // nft writes a range as two comparisons.
+            Some(3) => match above.filter(|a| Some(a.register) == register && a.at + 1 == self.when.len()) {
+                Some(above) => {
+                    self.when.truncate(above.at);
+                    between(held, false, &above.low, value)
+                }
+                None => between(held, false, &none, value),
+            },
+            Some(4) => between(held, false, &lookup::after(value), &all),
+            Some(5) => {
+                self.above = register.map(|register| Above {
+                    register,
+                    low: value.to_vec(),
+                    at: self.when.len(),
+                });
+                between(held, false, value, &all)
+            }
             _ => Condition {
                 not: false,
                 what: Match::Other("cmp".to_string()),
             },
         };
-        match self.when.last_mut().and_then(|last| joined(last, &condition)) {
-            Some(range) => *self.when.last_mut().expect("it was just looked at") = range,
-            None => self.when.push(condition),
-        }
+        self.when.push(condition);
     }
 
     /// NFTA_RANGE_SREG, _OP, _FROM_DATA, _TO_DATA
@@ -200,13 +196,12 @@ impl Reading {
     fn lookup(&mut self, parts: &Parts) {
         let (target, not) = (parts.number(3), parts.number(5).unwrap_or(0) & 1 == 1);
         let verdicts = target == Some(0);
-        if let (Some(Held::Field(field)), true) =
-            (self.registers.get(parts.number(2)), target.is_none() || verdicts)
-        {
+        let fields = self.registers.fields(parts.number(2));
+        if !fields.is_empty() && (target.is_none() || verdicts) {
             self.lookups.push(Lookup {
                 at: self.when.len(),
                 set: parts.text(1).unwrap_or("").to_string(),
-                field: *field,
+                fields,
                 verdicts,
             });
         }
@@ -238,18 +233,6 @@ impl Reading {
             _ => self.when(false, Match::Other(format!("object {name}"))),
         }
     }
-}
-
-/// From a port on and up to a port: one range.
-fn joined(lower: &Condition, upper: &Condition) -> Option<Condition> {
-    let what = match (&lower.what, &upper.what) {
-        (Match::DestinationPorts(low, u16::MAX), Match::DestinationPorts(0, high)) => {
-            Match::DestinationPorts(*low, *high)
-        }
-        (Match::SourcePorts(low, u16::MAX), Match::SourcePorts(0, high)) => Match::SourcePorts(*low, *high),
-        _ => return None,
-    };
-    (!lower.not && !upper.not).then_some(Condition { not: false, what })
 }
 
 /// `NFTA_DATA_VERDICT` within, with NFTA_VERDICT_CODE and NFTA_VERDICT_CHAIN.

@@ -58,21 +58,24 @@ fn ports(info: &[u8], number: u8, inverted: u8) -> Option<Vec<Condition>> {
     Some(out)
 }
 
-/// `struct xt_multiport_v1`, of one port or one range: more of them are not one condition.
+/// `struct xt_multiport_v1`: flags, how many, fifteen ports, whether each begins a range, whether all is inverted.
 fn multiport(info: &[u8]) -> Option<Vec<Condition>> {
-    let (flags, count) = (*info.first()?, *info.get(1)?);
+    let (flags, count) = (*info.first()?, usize::from(*info.get(1)?));
     let not = *info.get(47)? != 0;
-    let (low, high) = match count {
-        1 => (ne16(info, 2)?, ne16(info, 2)?),
-        2 if *info.get(32)? != 0 => (ne16(info, 2)?, ne16(info, 4)?),
-        _ => return None,
-    };
     let what = match flags {
-        0 => Match::SourcePorts(low, high),
-        1 => Match::DestinationPorts(low, high),
+        0 => Match::SourcePorts,
+        1 => Match::DestinationPorts,
         _ => return None,
     };
-    Some(vec![Condition { not, what }])
+    let port = |index: usize| (index < 15).then(|| ne16(info, 2 + index * 2)).flatten();
+    let (mut list, mut at) = (Vec::new(), 0);
+    while at < count {
+        let low = port(at)?;
+        at += usize::from(*info.get(32 + at)? != 0);
+        list.push(what(low, port(at)?));
+        at += 1;
+    }
+    Match::any_of(list).map(|what| vec![Condition { not, what }])
 }
 
 /// `struct xt_conntrack_mtinfo3` (and 2): where nothing but the state is asked.

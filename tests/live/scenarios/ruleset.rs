@@ -43,6 +43,10 @@ pub fn trials() -> Vec<Trial> {
         trial("ruleset-drop/jumped-to-by-a-map", V6, 600, jumped_to),
         trial("undecided/other-family-is-tracked", V6, 300, other_family),
         trial("undecided/not-tracked", V4, 300, not_tracked),
+        trial("ruleset-drop/in-sets", V4, 150, in_sets),
+        trial("ruleset-drop/in-sets", V6, 600, in_sets),
+        alone("ruleset-drop/by-iptables", 150, |rate| by_iptables(V4, rate)),
+        alone("ruleset-drop/by-iptables", 300, |rate| by_iptables(V6, rate)),
         alone("ruleset-drop/legacy", 150, legacy),
         alone("ruleset-drop/legacy", 600, legacy),
     ]
@@ -95,7 +99,7 @@ fn output_uncounted(family: Family, per_second: u32) {
     let uncounted = diagnose(&stage.watched);
     uncounted.blames("firewall", "ruleset-drop").names(RULE);
     assert!(uncounted.confidence() < 0.97, "{uncounted}");
-    uncounted.follow_advice("Take it out", &stage.watched);
+    uncounted.follow_advice("Accept these packets", &stage.watched);
     stage.until_entries("CLOSE_WAIT", per_second as usize / 4);
 }
 
@@ -310,16 +314,71 @@ fn nothing_lost(stage: &Stage, per_second: u32, because: &str) {
     assert_ne!(verdict.finding("ruleset-drop"), "found", "{verdict}");
 }
 
+/// What a rule looks up in sets: those of its own, a named one, ranges of addresses, and two fields at once.
+fn in_sets(family: Family, per_second: u32) {
+    let pair = Pair::new(family, "proxy", "backend");
+    pair.near.tracks();
+    let (kind, ip, net) = match family {
+        V4 => ("ipv4_addr", "ip", "10.64.0.0/10"),
+        V6 => ("ipv6_addr", "ip6", "fd00::/8"),
+    };
+    let backend = pair.service.ip();
+    pair.near.nft(&format!(
+        "table inet guard {{ set bad {{ type {kind}; flags interval; elements = {{ {net} }}; }}; chain c {{ \
+         type filter hook output priority 0; policy accept; \
+         tcp dport {{ 22, 443 }} accept; \
+         {ip} daddr . tcp dport {{ {backend} . 81 }} counter drop; \
+         {ip} daddr @bad tcp dport {{ 81, {PORT} }} drop; }}; }}"
+    ));
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = Clients::new(pair.service, per_second, PATIENT).start(&pair.near);
+    let stage = pair.watch_near(vec![clients, listener]);
+    until_tried(&stage, u64::from(per_second) * 4);
+    let verdict = diagnose(&stage.watched);
+    verdict
+        .blames("firewall", "ruleset-drop")
+        .names("daddr @bad")
+        .names(format!("tcp dport {{ 81, {PORT} }}"));
+    verdict.follow_advice("Accept these packets", &stage.watched);
+    stage.until_entries("CLOSE_WAIT", per_second as usize / 4);
+}
+
+fn by_iptables(family: Family, per_second: u32) -> Completion {
+    let (tool, table) = match family {
+        V4 => ("iptables-nft", "ip"),
+        V6 => ("ip6tables-nft", "ip6"),
+    };
+    let rule = format!("-A OUTPUT -p tcp -m multiport --dports 81,{PORT} -j DROP");
+    through(
+        tool,
+        family,
+        per_second,
+        &rule,
+        &format!("{table} filter OUTPUT handle"),
+    )
+}
+
 /// The older engine, read through its own tool.
 fn legacy(per_second: u32) -> Completion {
-    let pair = Pair::new(V4, "proxy", "backend");
-    pair.near.tracks();
     let rule = format!("-A OUTPUT -p tcp --dport {PORT} -j DROP");
+    through(
+        "iptables-legacy",
+        V4,
+        per_second,
+        &rule,
+        "iptables-legacy filter OUTPUT rule 1",
+    )
+}
+
+fn through(tool: &'static str, family: Family, per_second: u32, rule: &str, names: &str) -> Completion {
+    let pair = Pair::new(family, "proxy", "backend");
+    pair.near.tracks();
+    let rule = rule.to_string();
     let loaded = there(&pair.near.netns, move || {
-        run("iptables-legacy", &rule.split(' ').collect::<Vec<_>>(), "")
+        run(tool, &rule.split(' ').collect::<Vec<_>>(), "")
     });
     if let Err(why) = loaded {
-        return Completion::ignored_with(format!("legacy iptables: {why}"));
+        return Completion::ignored_with(format!("{tool}: {why}"));
     }
     let listener = closing_server(&pair.far, pair.service);
     let clients = Clients::new(pair.service, per_second, PATIENT).start(&pair.near);
@@ -328,9 +387,9 @@ fn legacy(per_second: u32) -> Completion {
     let verdict = diagnose(&stage.watched);
     verdict
         .blames("firewall", "ruleset-drop")
-        .names("iptables-legacy filter OUTPUT rule 1")
+        .names(names)
         .proves("rule-counter-rises", f64::from(per_second)..=f64::INFINITY);
-    verdict.follow_advice("Take it out", &stage.watched);
+    verdict.follow_advice("Accept these packets", &stage.watched);
     stage.until_entries("CLOSE_WAIT", per_second as usize / 4);
     Completion::Completed
 }
