@@ -263,12 +263,21 @@ fn a_rule_is_passed_by_before_it_is_taken_out() {
         syn_sent_sockets: Some(1011),
         sockets_without_entry: Some(1011),
         without_entry_to: [(BACKEND.to_string(), 1011)].into(),
-        rules: vec![SceneRule {
-            at: "output 0".into(),
-            does: does.into(),
-            rise: Some(300),
-            ..SceneRule::default()
-        }],
+        rules: vec![
+            SceneRule {
+                at: "output 0".into(),
+                does: does.into(),
+                rise: Some(300),
+                ..SceneRule::default()
+            },
+            // It makes the kernel track.
+            SceneRule {
+                at: "input 0".into(),
+                does: "accept".into(),
+                invalid: true,
+                ..SceneRule::default()
+            },
+        ],
         ..Scene::default()
     };
     let accept = "ip daddr 10.9.1.3 tcp dport 80 counter accept";
