@@ -418,3 +418,40 @@ proptest! {
         prop_assert!((0.0..=1.0).contains(&report.verdict.confidence));
     }
 }
+
+#[test]
+fn logs_lean_no_further_than_they_say() {
+    let told = |file: &str, text: &str| {
+        let folder = copy("", &[], &[(file, text)]);
+        let verdict = report(folder.path()).verdict;
+        let causes = verdict.leans_to.map_or(Vec::new(), |lean| lean.causes);
+        (verdict.bottleneck, causes, verdict.headline)
+    };
+    let full = "[  1.5] nf_conntrack: nf_conntrack: table full, dropping packet\n[  6.5] net_ratelimit: 9000 callbacks suppressed\n";
+    let folder = copy("", &[], &[("dmesg.txt", full)]);
+    let logged = report(folder.path());
+    assert_eq!(logged.verdict.cause, Cause::TableFull);
+    assert_eq!(
+        item(&logged, "logged-table-full").value,
+        Some(1.0),
+        "the suppressed lines may be of any kind"
+    );
+
+    let refused = "2026/11/25 08:00:02 [error] 1#0: *6 connect() failed (111: Connection refused) while connecting to \
+                   upstream, client: 10.0.0.9, upstream: \"http://10.0.0.5:80/a\"\n";
+    let (side, causes, headline) = told("error.log", refused);
+    assert_eq!((side, causes), (Side::Undecided, vec![Cause::BackendRefusing]));
+    assert!(headline.contains("10.0.0.5:80"), "{headline}");
+
+    let window =
+        "nf_ct_proto_6: SEQ is over upper bound 7 (over the window of the receiver) IN= OUT= SRC=10.0.0.1\n";
+    let (side, causes, _) = told("dmesg.txt", window);
+    assert_eq!(
+        (side, causes.first()),
+        (Side::Undecided, Some(&Cause::WindowInvalid))
+    );
+
+    let (side, causes, headline) = told("ethtool.txt", "     conntrack_allowance_exceeded: 42\n");
+    assert_eq!((side, causes), (Side::Undecided, Vec::new()));
+    assert!(headline.contains("beyond this host"), "{headline}");
+}

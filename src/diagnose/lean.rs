@@ -18,6 +18,7 @@ pub fn leaning(evidence: &Evidence, outcomes: &Outcomes) -> Option<Lean> {
         .find_map(|(cause, verdict)| of_rule(*cause, verdict))
         .or_else(|| unexplained(evidence, outcomes))
         .or_else(|| damaged(evidence))
+        .or_else(|| outside(evidence))
         .or_else(|| unseen(evidence))
         .or_else(|| untold(evidence))
 }
@@ -118,6 +119,26 @@ fn damaged(evidence: &Evidence) -> Option<Lean> {
             ))
         ),
         settle: settle.to_string(),
+    })
+}
+
+/// A cloud tracks connections too, outside of this host, and counts what it drops on the network card.
+fn outside(evidence: &Evidence) -> Option<Lean> {
+    let net = evidence.net.as_ref()?;
+    let dropped = net
+        .get("ethtool.conntrack_allowance_exceeded")
+        .copied()
+        .filter(|n| *n > 0)?;
+    Some(Lean {
+        causes: Vec::new(),
+        because: format!(
+            "the path beyond this host: its cloud's own connection tracking dropped {} packets since the card's driver \
+             was loaded (conntrack_allowance_exceeded), which no table of this host shows",
+            whole(dropped as f64)
+        ),
+        settle:
+            "for i in 1 2; do ethtool -S eth0 | grep conntrack_allowance; sleep 10; done   # whether it rises"
+                .to_string(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What pasted log lines prove: a kernel's complaint is an event, whatever the counters say now.
 
 use super::cause::Cause;
+use super::half_open::listed;
 use super::report::Fix;
 use super::rule::{Finding, Looked, Verdict, Weighed, fact, fix, whole};
 use crate::evidence::Evidence;
@@ -11,9 +12,17 @@ const STILL_FULL: f64 = 0.9;
 /// `table full, dropping packet`
 pub fn table_full(evidence: &Evidence) -> Option<Verdict> {
     let log = evidence.log.as_ref().filter(|log| log.table_full > 0)?;
-    let lines = log.table_full.saturating_add(log.suppressed);
+    let lines = log.table_full;
+    // All lines that the kernel limits share one count: some of these may be of another kind.
+    let more = match log.suppressed {
+        0 => String::new(),
+        more => format!(
+            " (and {} lines of this or another kind were not printed)",
+            whole(more as f64)
+        ),
+    };
     let text = format!(
-        "the kernel's log says `table full, dropping packet`, {} times at least",
+        "the kernel's log says `table full, dropping packet`, {} times{more}",
         whole(lines as f64)
     );
     let fill = evidence.table.as_ref().and_then(|table| table.fill);
@@ -50,7 +59,8 @@ pub fn table_full(evidence: &Evidence) -> Option<Verdict> {
 }
 
 /// `Listen queue overflow` and `possible SYN flooding`: the queue was full; whether by a flood, sources tell.
-pub fn listener(evidence: &Evidence) -> Option<Verdict> {
+/// `full`: listeners whose queue is full in the same paste.
+pub fn listener(evidence: &Evidence, full: Vec<String>) -> Option<Verdict> {
     let log = evidence.log.as_ref()?;
     if let Some((longest, times)) = log.accept_queue_full {
         let text = format!(
@@ -58,16 +68,25 @@ pub fn listener(evidence: &Evidence) -> Option<Verdict> {
             whole(times as f64),
             whole(longest as f64)
         );
+        let mut items = vec![fact(
+            "logged-listen-overflow",
+            2.5,
+            text,
+            times as f64,
+            "overflows",
+        )];
+        if !full.is_empty() {
+            let text = format!("the accept queue of {} is full in the same paste", listed(&full));
+            items.push(fact("queue-full", 1.0, text, full.len() as f64, "listeners"));
+        }
+        let at = match full[..] {
+            [] => "A listener of this host".to_string(),
+            _ => listed(&full),
+        };
         return Some(found(
-            "A listener of this host does not accept fast enough: its queue overflows.".to_string(),
-            Vec::new(),
-            vec![fact(
-                "logged-listen-overflow",
-                2.5,
-                text,
-                times as f64,
-                "overflows",
-            )],
+            format!("{at} does not accept fast enough: its queue overflows."),
+            full,
+            items,
             vec![fix(
                 "Find out why accept() is slow",
                 Some("ss -ltnp".to_string()),
@@ -133,6 +152,35 @@ pub fn ports(evidence: &Evidence) -> Option<Verdict> {
             "each further source or destination address brings the whole range again",
         )],
     ))
+}
+
+/// Conntrack's lines on packets outside the window; only the wire tells whether the other direction comes by at all.
+pub fn window(evidence: &Evidence) -> Option<Verdict> {
+    let log = evidence.log.as_ref().filter(|log| log.out_of_window > 0)?;
+    Some(Verdict::leaning_to(
+        vec![Cause::WindowInvalid, Cause::AsymmetricRouting],
+        format!(
+            "conntrack's own log calls packets invalid because they fall outside the window, {} times",
+            whole(log.out_of_window as f64)
+        ),
+        "ctlens diagnose --tap 3s   # on the host, while it happens",
+    ))
+}
+
+/// `Connection refused`: the cause that this speaks for, and why.
+pub fn refused(evidence: &Evidence) -> Option<(Cause, String)> {
+    let log = evidence.log.as_ref()?;
+    let (server, _) = log.refused.iter().max_by_key(|(_, lines)| **lines)?;
+    let place = match server.as_str() {
+        "" => String::new(),
+        server => format!(", {server} most often"),
+    };
+    let lines: u64 = log.refused.values().sum();
+    let text = format!(
+        "a program's log says `Connection refused` {} times{place}",
+        whole(lines as f64)
+    );
+    Some((Cause::BackendRefusing, text))
 }
 
 fn found(headline: String, place: Vec<String>, evidence: Vec<Weighed>, fixes: Vec<Fix>) -> Verdict {

@@ -3,6 +3,7 @@
 use super::cause::{Cause, Side};
 use super::damage;
 use super::half_open::{Sure, answers_here, both_ways, largest, one_way, pile_from, places};
+use super::logged;
 use super::report::{Lean, Trigger};
 use super::rule::{Finding, Verdict, confidence};
 use super::rules::{looks_spoofed, overflows};
@@ -311,6 +312,10 @@ pub fn signs(evidence: &Evidence) -> (Vec<Cause>, Vec<String>) {
     if evidence.settings.number("net.ipv4.tcp_tw_recycle") == Some(1) {
         causes.push(Cause::PawsDrop);
         because.push("tcp_tw_recycle=1 drops clients that share an address".to_string());
+    }
+    if let Some((cause, why)) = logged::refused(evidence) {
+        causes.push(cause);
+        because.push(why);
     }
     (causes, because)
 }

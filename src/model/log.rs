@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 pub struct LogFacts {
     /// `nf_conntrack: table full, dropping packet`
     pub table_full: u64,
-    /// Further lines that the kernel did not print (`net_ratelimit: N callbacks suppressed`).
+    /// Lines of any kind that the kernel did not print (`net_ratelimit: N callbacks suppressed`): all that are limited
+    /// share one limit.
     pub suppressed: u64,
     /// `possible SYN flooding on port N`, by port.
     pub syn_queue_full: BTreeMap<u16, u64>,
@@ -17,7 +18,14 @@ pub struct LogFacts {
     pub no_ports: u64,
     /// Where that was, as the program named it.
     pub no_ports_to: Option<String>,
+    /// `Connection refused`: the servers that a program named, and how often.
+    pub refused: BTreeMap<String, u64>,
+    /// Conntrack's own lines on packets outside the window (nf_conntrack_log_invalid).
+    pub out_of_window: u64,
 }
+
+/// Servers remembered of one log; further ones are left out.
+const MAX_SERVERS: usize = 1_000;
 
 impl LogFacts {
     /// Another log's lines beside these.
@@ -31,7 +39,18 @@ impl LogFacts {
             let (known, before) = self.accept_queue_full.unwrap_or((0, 0));
             self.accept_queue_full = Some((known.max(longest), before.saturating_add(times)));
         }
+        for (server, lines) in other.refused {
+            self.refuse(server, lines);
+        }
+        self.out_of_window += other.out_of_window;
         self.no_ports += other.no_ports;
         self.no_ports_to = self.no_ports_to.take().or(other.no_ports_to);
+    }
+
+    /// `server` refused so many connections.
+    pub fn refuse(&mut self, server: String, lines: u64) {
+        if self.refused.len() < MAX_SERVERS || self.refused.contains_key(&server) {
+            *self.refused.entry(server).or_default() += lines;
+        }
     }
 }

@@ -63,7 +63,10 @@ pub fn overflows(evidence: &Evidence) -> Option<Overflows> {
 fn check(evidence: &Evidence) -> Verdict {
     let full = full_queues(evidence);
     let Some(overflows) = overflows(evidence) else {
-        if let Some(logged) = logged::listener(evidence) {
+        if let Some(logged) = logged::listener(
+            evidence,
+            full.iter().take(NAMED).map(|(queue, _)| label(queue)).collect(),
+        ) {
             return logged;
         }
         if let Some((queue, _)) = full.first() {

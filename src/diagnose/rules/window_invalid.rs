@@ -2,6 +2,7 @@
 
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{largest, one_way};
+use crate::diagnose::logged;
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, fact, fix, remark, whole};
 use crate::evidence::{Evidence, RulesetFacts};
@@ -33,6 +34,9 @@ What to do: be liberal about windows, and drop what is invalid before this host 
 };
 
 fn check(evidence: &Evidence) -> Verdict {
+    if let Some(logged) = logged::window(evidence) {
+        return logged;
+    }
     let watched = evidence.conntrack.as_ref().filter(|_| evidence.window_secs > 0.0);
     let Some(invalid) = watched.and_then(|counters| counters.get("invalid").copied()) else {
         return Verdict::unknown("invalid was not watched over a window");

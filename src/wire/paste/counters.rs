@@ -1,8 +1,10 @@
-//! Counters: `conntrack -S`, /proc/net/stat/nf_conntrack, /proc/net/{netstat,snmp,sockstat}, `ss -s`.
+//! Counters: `conntrack -S`, /proc/net/stat/nf_conntrack, /proc/net/{netstat,snmp,sockstat}, `ss -s`; those of
+//! `netstat -s`, nstat and ethtool are read next door.
 
 use std::collections::BTreeSet;
 
 use super::lines::Lines;
+use super::totals;
 use super::{Part, Unread, unread};
 use crate::model::{ConntrackStats, NetCounters};
 use crate::wire::procfs;
@@ -20,8 +22,8 @@ pub enum Format {
     Sockstat,
     /// `ss -s`
     Summary,
-    /// `netstat -s`
-    Sentences,
+    /// `netstat -s`, nstat, `ethtool -S`
+    Totals(totals::Tool),
 }
 
 pub fn opens(line: &str, following: &str) -> Option<Format> {
@@ -34,8 +36,7 @@ pub fn opens(line: &str, following: &str) -> Option<Format> {
         ["Total:", number, ..] if is_number(number) => Some(Format::Summary),
         ["TCP:", number, ..] if is_number(number) && line.contains('(') => Some(Format::Summary),
         [group, ..] if group.ends_with(':') && is_pair(line, following) => Some(Format::Groups),
-        [group] if SENTENCE_GROUPS.contains(&group) => Some(Format::Sentences),
-        _ => None,
+        _ => totals::opens(line).map(Format::Totals),
     }
 }
 
@@ -47,61 +48,8 @@ pub fn read(lines: &mut Lines, format: Format) -> Result<Part, Unread> {
         Format::Groups => Part::Counters(groups(lines)?),
         Format::Sockstat => Part::Counters(sockstat(lines)),
         Format::Summary => Part::Counters(summary(lines)),
-        Format::Sentences => Part::Counters(sentences(lines)),
+        Format::Totals(tool) => Part::Counters(totals::read(lines, tool)),
     })
-}
-
-/// The groups of `netstat -s`.
-const SENTENCE_GROUPS: [&str; 8] = [
-    "Ip:", "Icmp:", "IcmpMsg:", "Tcp:", "Udp:", "UdpLite:", "TcpExt:", "IpExt:",
-];
-/// How `netstat -s` (statistics.c of net-tools) words what rules read.
-const SENTENCES: [(&str, &str); 9] = [
-    (
-        "passive connections rejected because of time stamp",
-        "TcpExt.PAWSPassive",
-    ),
-    (
-        "active connections rejected because of time stamp",
-        "TcpExt.PAWSActive",
-    ),
-    (
-        "packets rejected in established connections because of timestamp",
-        "TcpExt.PAWSEstab",
-    ),
-    (
-        "packets rejects in established connections because of timestamp",
-        "TcpExt.PAWSEstab",
-    ),
-    (
-        "times the listen queue of a socket overflowed",
-        "TcpExt.ListenOverflows",
-    ),
-    ("SYNs to LISTEN sockets dropped", "TcpExt.ListenDrops"),
-    ("SYNs to LISTEN sockets ignored", "TcpExt.ListenDrops"),
-    ("SYN cookies sent", "TcpExt.SyncookiesSent"),
-    ("failed connection attempts", "Tcp.AttemptFails"),
-];
-
-/// A number and what it counts, a line each; others are passed over.
-fn sentences(lines: &mut Lines) -> NetCounters {
-    let mut out = NetCounters::default();
-    while let Some((_, line)) = lines.peek() {
-        let line = line.trim();
-        let first = line.split_whitespace().next().unwrap_or("");
-        let named = line
-            .split_once(": ")
-            .is_some_and(|(_, value)| is_number(value.trim()));
-        if !(SENTENCE_GROUPS.contains(&line) || is_number(first) || named) {
-            break;
-        }
-        lines.next();
-        let counted = SENTENCES.iter().find(|(words, _)| line.ends_with(words));
-        if let (Some((_, name)), Ok(value)) = (counted, first.parse::<i64>()) {
-            out.0.insert((*name).to_string(), value);
-        }
-    }
-    out
 }
 
 fn stats(entries: Option<u64>, stats: ConntrackStats) -> Part {
@@ -271,22 +219,4 @@ fn summary(lines: &mut Lines) -> NetCounters {
         }
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sentences_of_netstat_are_counters() {
-        let text = "Tcp:\n    4 active connection openings\n    7 failed connection attempts\nTcpExt:\n    \
-                    84213 passive connections rejected because of time stamp\n    TCPSackMerged: 5\n";
-        let parts = super::super::parse(text, "netstat-s.txt").unwrap();
-        let [Part::Counters(counters)] = &parts[..] else {
-            panic!("{parts:?}")
-        };
-        assert_eq!(counters.get("TcpExt.PAWSPassive"), Some(84_213));
-        assert_eq!(counters.get("Tcp.AttemptFails"), Some(7));
-        assert_eq!(counters.0.len(), 2);
-    }
 }

@@ -7,6 +7,7 @@
 //! the two has; and a bare number is `conntrack -C`, unless the name says that it is a limit.
 
 mod addresses;
+mod bsd;
 mod counters;
 mod entries;
 mod lines;
@@ -14,6 +15,7 @@ mod listing;
 mod log;
 mod settings;
 mod states;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -49,7 +51,7 @@ pub enum Part {
     Count(u64),
     /// sysctl.conf or `sysctl -a`.
     Settings(Settings),
-    /// /proc/net/{netstat,snmp,sockstat}, `ss -s`.
+    /// /proc/net/{netstat,snmp,sockstat}, `ss -s`, `netstat -s`, nstat, `ethtool -S`.
     Counters(NetCounters),
     /// Kernel messages, and programs that could not connect.
     Log(LogFacts),
@@ -115,7 +117,9 @@ fn part(lines: &mut Lines, name: &str) -> Result<Option<Part>, Unread> {
     } else if let Some(format) = counters::opens(line, following) {
         counters::read(lines, format)?
     } else if log::opens(line) {
-        Part::Log(log::read(lines))
+        Part::Log(log::read(lines)?)
+    } else if bsd::opens(line) {
+        Part::Sockets(bsd::read(lines)?)
     } else if listing::opens(line) {
         Part::Sockets(listing::read(lines)?)
     } else if settings::opens(line) {
@@ -158,20 +162,12 @@ fn count(lines: &mut Lines, name: &str) -> Result<Part, Unread> {
 /// What to paste in place of a text that is known but not read.
 fn hint(line: &str) -> String {
     let trimmed = line.trim();
-    let words: Vec<&str> = trimmed.split_whitespace().collect();
     let starts = |text: &str| trimmed.starts_with(text);
     if starts("<?xml") || starts("<conntrack") {
         return "this is the XML of conntrack: paste `conntrack -L` without -o xml".to_string();
     }
     if starts("-A -t") {
         return "this is `conntrack -L -o save`: paste `conntrack -L` without -o save".to_string();
-    }
-    if let [name, value, rate] = words[..]
-        && value.parse::<u64>().is_ok()
-        && rate.parse::<f64>().is_ok()
-        && ["Ip", "Tcp", "Udp", "Icmp"].iter().any(|g| name.starts_with(g))
-    {
-        return "this looks like `nstat`: paste `cat /proc/net/netstat /proc/net/snmp` instead".to_string();
     }
     format!("not recognised: {:?}", shown(trimmed))
 }
