@@ -219,9 +219,18 @@ impl<'a> Census<'a> {
             &mut self.syn_sent
         };
         piles[direction as usize].add(flow, age, marks, fate);
-        if !answered && self.tap.is_some_and(|tap| tap.syn_acks_of(&flow.reply) > 0) {
+        if !answered && at_least.is_some_and(|age| self.was_answered(flow, f64::from(age) - 1.0, now)) {
             self.unseen_syn_acks += 1;
         }
+    }
+
+    /// Whether a SYN/ACK came in for it, which is `age_secs` old at least. One that was seen before the entry began was
+    /// for another connection: a busy client soon uses a port again.
+    fn was_answered(&self, flow: &Flow, age_secs: f64, now: Moment) -> bool {
+        self.tap.is_some_and(|tap| {
+            let began = now.secs_since(tap.ended.unwrap_or(self.began)) + tap.facts.secs;
+            age_secs >= began && tap.syn_acks_of(&flow.reply) > 0
+        })
     }
 
     /// Whether the wire showed a packet of the handshake twice.

@@ -167,7 +167,8 @@ fn a_sample_scales_what_it_compares() {
     for n in 0..2000u16 {
         let orig = tuple(HOST, 10_000 + n, "10.9.1.3:80");
         host.flows.push(entry(orig, spread(n.into(), 2000, 100.0)));
-        if n < 400 {
+        // Older than the tap.
+        if (200..600).contains(&n) {
             host.segments
                 .push(segment(SegmentKind::SynAck, orig.inverted(), 2));
         }
@@ -190,4 +191,23 @@ fn a_sample_scales_what_it_compares() {
         .as_ref()
         .unwrap();
     assert_eq!(lean.causes[0].name(), "ruleset-drop");
+}
+
+/// A client that opens thousands of connections a second soon has the same port again.
+#[test]
+fn a_syn_ack_before_the_entry_was_for_another_connection() {
+    let unseen = |age_secs: f64| {
+        let mut host = Host::default();
+        for n in 0..600u16 {
+            let orig = tuple("10.50.0.9", 10_000 + n, "10.9.1.3:80");
+            host.flows.push(entry(orig, age_secs));
+            host.segments
+                .push(segment(SegmentKind::SynAck, orig.inverted(), 2));
+        }
+        let evidence = host.evidence();
+        evidence.tap.as_ref().unwrap().syn_acks_unseen_by_conntrack
+    };
+    assert_eq!(unseen(0.5), 0);
+    assert_eq!(unseen(2.9), 0);
+    assert_eq!(unseen(5.0), 600);
 }
