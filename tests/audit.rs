@@ -60,27 +60,36 @@ fn json_counts_what_it_lists() {
     assert_eq!(got["findings"][0]["line"], 2);
 }
 
-/// What SARIF 2.1.0 requires, and what code scanning wants beside it.
+/// What SARIF 2.1.0 requires (sections 3.13 to 3.30, 3.49), and what code scanning wants beside it.
 #[test]
 fn sarif_has_what_the_standard_requires() {
     let got = json(&audit(&["--format", "sarif", "-"], BAD));
     assert_eq!(got["version"], "2.1.0");
-    assert!(
-        got["$schema"]
-            .as_str()
-            .is_some_and(|schema| schema.contains("sarif-2.1.0"))
-    );
+    let schema = got["$schema"].as_str().expect("a schema");
+    assert!(schema.starts_with("https://") && schema.contains("sarif-2.1.0"));
+    assert_eq!(got["runs"].as_array().map(Vec::len), Some(1));
     let run = &got["runs"][0];
     assert_eq!(run["tool"]["driver"]["name"], "ctlens");
     let rules = run["tool"]["driver"]["rules"].as_array().expect("rules");
+    let mut ids = Vec::new();
+    for rule in rules {
+        let text = |key: &str| rule[key]["text"].as_str().unwrap_or("");
+        assert!(
+            ["shortDescription", "fullDescription", "help"]
+                .iter()
+                .all(|key| !text(key).is_empty()),
+            "{rule}"
+        );
+        assert!(is_level(&rule["defaultConfiguration"]["level"]), "{rule}");
+        ids.push(rule["id"].as_str().expect("an id"));
+    }
+    assert!(ids.is_sorted() && ids.len() > 30, "{ids:?}");
     let results = run["results"].as_array().expect("results");
     assert_eq!(results.len(), 2);
     for result in results {
-        assert!(
-            rules.iter().any(|rule| rule["id"] == result["ruleId"]),
-            "{result}"
-        );
-        assert!(["error", "warning", "note"].contains(&result["level"].as_str().unwrap_or("")));
+        let rule = result["ruleIndex"].as_u64().expect("an index") as usize;
+        assert_eq!(result["ruleId"], ids[rule]);
+        assert!(is_level(&result["level"]), "{result}");
         assert!(
             result["message"]["text"]
                 .as_str()
@@ -96,6 +105,30 @@ fn sarif_has_what_the_standard_requires() {
     }
 }
 
+fn is_level(level: &Value) -> bool {
+    ["error", "warning", "note"].contains(&level.as_str().unwrap_or(""))
+}
+
+/// Relative as they were named, and escaped as a URI is.
+#[test]
+fn sarif_names_files_by_uris() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("99 tuned.conf"), BAD).expect("a file");
+    let run = |name: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ctlens"))
+            .current_dir(folder.path())
+            .args(["audit", "--format", "sarif", name])
+            .output()
+            .expect("the program runs");
+        let uri = &json(&output)["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
+            ["uri"];
+        uri.as_str().expect("a URI").to_string()
+    };
+    assert_eq!(run("./99 tuned.conf"), "99%20tuned.conf");
+    let whole = folder.path().join("99 tuned.conf").display().to_string();
+    assert_eq!(run(&whole), format!("file://{}", whole.replace(' ', "%20")));
+}
+
 #[test]
 fn the_last_file_wins_and_that_is_said() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -106,16 +139,68 @@ fn the_last_file_wins_and_that_is_said() {
     };
     let (first, second) = (
         file("10.conf", "net.core.somaxconn = 128\n"),
-        file("20.conf", "net.core.somaxconn = 1024\n"),
+        file("20.conf", "# more\nnet.core.somaxconn = 1024\n"),
     );
     let got = json(&audit(&["--format", "json", &first, &second], ""));
+    assert_eq!(got["findings"].as_array().map(Vec::len), Some(1));
     assert_eq!(got["findings"][0]["code"], "AU006");
-    assert_eq!(got["findings"][0]["file"], second.as_str());
+    assert_eq!(got["findings"][0]["file"], first.as_str());
+    let why = got["findings"][0]["why"].as_str().expect("a reason");
+    assert!(
+        why.contains(&format!("{second}:2")) && why.contains("1024"),
+        "{why}"
+    );
+    let same = file("30.conf", "net.core.somaxconn = 1024\n");
+    let got = json(&audit(&["--format", "json", &second, &same], ""));
     assert!(
         got["findings"][0]["why"]
             .as_str()
-            .is_some_and(|why| why.contains("128"))
+            .is_some_and(|why| why.contains("the same again"))
     );
+}
+
+#[test]
+fn the_kernel_is_told_or_seen() {
+    let helper = "net.netfilter.nf_conntrack_helper = 0\n";
+    let errors = |arguments: &[&str]| {
+        let mut all = vec!["--format", "json"];
+        all.extend(arguments);
+        let got = json(&audit(&all, helper));
+        (got["errors"].as_u64(), got["kernel"].as_str().map(str::to_string))
+    };
+    assert_eq!(
+        errors(&["--kernel", "5.10.0-28-amd64", "-"]),
+        (Some(0), Some("5.10".into()))
+    );
+    assert_eq!(errors(&["--kernel", "6.1", "-"]), (Some(1), Some("6.1".into())));
+    assert_eq!(errors(&["-"]), (Some(1), None));
+    assert_eq!(audit(&["--kernel", "six", "-"], helper).status.code(), Some(2));
+}
+
+#[test]
+fn recordings_and_pasted_text_tell_of_other_hosts() {
+    let recorded = audit(
+        &[
+            "--format",
+            "json",
+            "--from",
+            "fixtures/recordings/healthy.pcapng.zst",
+        ],
+        "",
+    );
+    let got = json(&recorded);
+    assert!(got["settings"].as_u64().is_some_and(|count| count > 20), "{got}");
+    assert!(got["kernel"].is_string(), "{got}");
+    let pasted = audit(&["--format", "json", "--from", "fixtures/founding/varnish"], "");
+    let direct = audit(&["--format", "json", "fixtures/founding/varnish/sysctl.conf"], "");
+    let codes = |output: &Output| -> Vec<String> {
+        let findings = json(output)["findings"].as_array().expect("a list").clone();
+        findings
+            .iter()
+            .map(|finding| finding["code"].to_string())
+            .collect()
+    };
+    assert_eq!(codes(&pasted), codes(&direct));
 }
 
 #[test]

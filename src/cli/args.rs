@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::values::{age, duration, keys, mark, prefix, protocol, state, tap};
+use super::values::{age, duration, keys, mark, prefix, protocol, release, state, tap};
 use crate::collect::Prefix;
 use crate::model::TcpState;
 
@@ -19,6 +19,16 @@ Examples:
   ctlens diagnose --from incident/     pasted netstat, conntrack -L, sysctl.conf
   sudo ctlens record case.pcapng.zst   for a colleague, who types:
   ctlens diagnose --from case.pcapng.zst";
+
+const AUDIT_EXAMPLES: &str = "\
+Exit status: 0 nothing but notes, 1 errors or warnings, 2 could not read.
+
+Examples:
+  ctlens audit                                   what is in force here
+  ctlens audit /etc/sysctl.d/*.conf /etc/sysctl.conf
+  ctlens audit --kernel 6.1 tuning.conf          before the host is upgraded
+  ctlens audit --format sarif etc/sysctl.d/*.conf > audit.sarif
+  sysctl -a 2>/dev/null | ctlens audit -";
 
 /// Who holds the half-open connections: the firewall, the proxy or the backend?
 #[derive(Debug, Parser)]
@@ -73,12 +83,15 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Lint conntrack and TCP settings, of this host or of files
     ///
-    /// Without FILE it reads what is in force here; it needs no privilege, and with CAP_NET_ADMIN it also compares the
-    /// local ports with those of NAT rules. Files (sysctl.conf, sysctl.d fragments, the output of sysctl -a, - for
-    /// standard input) are read in the order given: of several lines for one name the last one counts.
+    /// Without FILE it reads what is in force here. It needs no privilege; with CAP_NET_ADMIN it also compares the local
+    /// ports with those of NAT rules. Files (sysctl.conf, sysctl.d fragments, the output of sysctl -a, `options
+    /// nf_conntrack` of modprobe.d, - for standard input) are read in the order given, and later lines win. sysctl
+    /// --system sorts fragments by their names, whichever directory they are in, and reads /etc/sysctl.conf last.
     ///
-    /// Each finding has a code, its source, and the line to write instead. Exit status: 0 nothing but notes, 1 errors or
-    /// warnings, 2 could not read. JSON has the schema ctlens.audit/1; SARIF is version 2.1.0.
+    /// Each finding has a code, its source, and the line to write instead. An error has no effect, or breaks connections;
+    /// a warning is likely not what was meant; a note is harmless. JSON has the schema ctlens.audit/1; SARIF is version
+    /// 2.1.0.
+    #[command(after_help = AUDIT_EXAMPLES)]
     Audit(AuditArgs),
 }
 
@@ -111,8 +124,14 @@ pub struct AuditArgs {
     #[arg(value_name = "FILE")]
     pub files: Vec<String>,
     /// Look into this network namespace: a name of `ip netns`, a process id, or a path
-    #[arg(long, value_name = "NAME|PID|PATH", conflicts_with = "files")]
+    #[arg(long, value_name = "NAME|PID|PATH", conflicts_with_all = ["files", "from"])]
     pub netns: Option<String>,
+    /// Audit what a recording, or pasted text (a file, or a folder of them), tells of a host's settings
+    #[arg(long, value_name = "FILE|DIR", conflicts_with = "files")]
+    pub from: Option<String>,
+    /// The kernel that the settings are for: 6.1, or a whole release. Without it, the one that runs; for files, any
+    #[arg(long, value_name = "RELEASE", value_parser = release)]
+    pub kernel: Option<(u32, u32)>,
     /// text for people, json for programs, sarif for code scanning
     #[arg(long, value_enum, default_value_t = AuditFormat::Text)]
     pub format: AuditFormat,

@@ -39,7 +39,7 @@ impl Door {
     }
 
     /// What is no recording is pasted text, or refused as neither. It is opened once: a pipe says nothing twice.
-    fn from(from: &str) -> anyhow::Result<Door> {
+    pub fn from(from: &str) -> anyhow::Result<Door> {
         let opening = || format!("opening {from}");
         let mut file = File::open(from).with_context(opening)?;
         let about = file.metadata().with_context(opening)?;

@@ -145,12 +145,16 @@ pub fn plain_style(colour: When) -> Style {
 
 /// The same, and commands that reach `netns`.
 pub fn style(common: &CommonArgs, netns: Option<&str>) -> Style {
+    style_within(common.colour, netns)
+}
+
+pub fn style_within(colour: When, netns: Option<&str>) -> Style {
     let again = netns.map_or(String::new(), |netns| format!("--netns {}", shell_quoted(netns)));
     let inside = netns.map_or(Vec::new(), |netns| Netns::parse(netns).entered_by());
     let inside: Vec<_> = inside.iter().map(|word| shell_quoted(word)).collect();
     Style {
         again,
         inside: inside.join(" "),
-        ..plain_style(common.colour)
+        ..plain_style(colour)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::args::Keys;
 use crate::collect::Prefix;
-use crate::model::{TcpState, proto};
+use crate::model::{TcpState, proto, version};
 
 /// How long a window or a tap may be.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -52,6 +52,11 @@ pub fn tap(text: &str) -> Result<Duration, String> {
         }
         given => Ok(given),
     }
+}
+
+/// `6.1`, `6.1.0-28-amd64`
+pub fn release(text: &str) -> Result<(u32, u32), String> {
+    version(text).ok_or_else(|| "a release is MAJOR.MINOR, such as 6.1".to_string())
 }
 
 pub fn state(text: &str) -> Result<TcpState, String> {

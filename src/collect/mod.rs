@@ -20,7 +20,7 @@ mod tap;
 mod ways;
 mod window;
 
-pub use audit::{file_settings, kernel_settings};
+pub use audit::{AuditedHost, audited_host, file_settings};
 pub use filter::{FlowFilter, Prefix, admits};
 pub use owners::owners;
 pub use pass::pass;

@@ -17,7 +17,7 @@ mod rules;
 mod share;
 mod trigger;
 
-pub use audit::{AUDIT_SCHEMA, AUDITED, AuditReport, Remark, audit};
+pub use audit::{AUDIT_SCHEMA, AuditReport, Remark, audit};
 pub use cause::{Cause, Side};
 pub use half_open::{either, listed};
 pub use page::{CausePage, Part, Section, pages};

@@ -5,7 +5,6 @@ mod arrivals;
 mod assemble;
 mod census;
 mod counted;
-mod dead_settings;
 mod facts;
 mod fate;
 mod few;
@@ -22,6 +21,7 @@ mod rows;
 mod ruleset;
 mod sampling;
 mod schedule;
+mod settings;
 mod sought;
 mod stale;
 mod tap;
@@ -33,7 +33,6 @@ mod ways;
 pub use assemble::{Readings, assemble};
 pub use census::Census;
 pub use counted::Counted;
-pub use dead_settings::{Judged, Severity, judge as judge_settings};
 pub use facts::{
     Basis, Crowd, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS,
     Pile, PortUse, StateRow, Table, TapFacts, Told, Vanished,
@@ -48,6 +47,7 @@ pub use refusals::{Refuser, Unreachable};
 pub use ruleset::{RulesetFacts, inward, outward, through};
 pub use sampling::Sample;
 pub use schedule::longest_gap_secs;
+pub use settings::{AUDITED, Around, Lint, Said, Severity, lint, lints};
 pub use sought::Sought;
 pub use stale::StaleNat;
 pub use tap::TapLog;

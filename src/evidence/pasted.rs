@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::{
     Basis, Census, Counted, Direction, Evidence, HalfOpen, Pile, Ports, Readings, StateRow, assemble,
-    dead_settings,
+    settings,
 };
 use crate::model::{
     Estimate, Flow, Gap, Moment, Pasted, Snapshot, SocketState, TableLook, TableSource, TcpState, proto,
@@ -82,9 +82,8 @@ pub fn from_paste(pasted: &Pasted, walk: &mut dyn FnMut(&mut EachFlow<'_>) -> Op
 fn without_rejected(pasted: &Pasted) -> (Snapshot, Vec<super::DeadSetting>) {
     let mut snapshot = pasted.snapshot.clone();
     let mut dead = Vec::new();
-    for judged in dead_settings::judge(&pasted.settings) {
-        let setting = judged.dead;
-        if judged.rejected && snapshot.settings.get(&setting.name) == Some(setting.value.as_str()) {
+    for (setting, rejected) in settings::dead(&pasted.settings) {
+        if rejected && snapshot.settings.get(&setting.name) == Some(setting.value.as_str()) {
             snapshot.settings.0.remove(&setting.name);
             let reason = format!(
                 "{} is rejected by the kernel: what is in force is not known",

@@ -199,6 +199,13 @@ impl Host {
         });
     }
 
+    /// Writes it as sysctl does, and says whether the kernel took it.
+    pub fn takes(&self, sysctl: &str, value: &str) -> bool {
+        let path = format!("/proc/sys/{}", sysctl.replace('.', "/"));
+        let value = format!("{value}\n");
+        there(&self.netns, move || fs::write(&path, &value).is_ok())
+    }
+
     pub fn nft(&self, rules: &str) {
         let rules = rules.to_string();
         must(there(&self.netns, move || run("nft", &["-f", "-"], &rules)));

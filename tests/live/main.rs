@@ -13,6 +13,7 @@ mod packet;
 mod race;
 mod recordings;
 mod scenarios;
+mod settings;
 mod socket;
 mod stage;
 mod traffic;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(AT_ONCE));
     let mut trials = scenarios::all();
+    trials.extend(settings::trials());
     if !arguments.list {
         if let Err(why) = able() {
             println!("live scenarios skipped: {why}");

@@ -1,4 +1,4 @@
-//! `ctlens audit`: lints settings, of this host or of files.
+//! `ctlens audit`: lints settings, of a host or of files.
 
 use std::io::Read;
 
@@ -8,28 +8,42 @@ use super::super::Outcome;
 use super::super::args::{AuditArgs, AuditFormat};
 use super::super::door::Door;
 use super::super::terminal;
-use crate::collect::{self, Presence};
-use crate::diagnose::{AUDITED, audit as lint};
-use crate::kernel::Kernel;
-use crate::model::{Ruleset, Setting};
+use crate::collect::{self, AuditedHost};
+use crate::diagnose;
+use crate::evidence::{AUDITED, Around};
+use crate::model::{Setting, version};
 use crate::render;
 
 /// A file of settings is no larger.
 const MAX_BYTES: u64 = 4 << 20;
 
+/// What is audited, by its names, and the namespace that it is in.
+struct Audited {
+    names: Vec<String>,
+    netns: Option<String>,
+    host: AuditedHost,
+}
+
 pub fn audit(args: &AuditArgs) -> anyhow::Result<Outcome> {
-    let (audited, settings, rules) = if args.files.is_empty() {
-        running(args)?
-    } else {
-        let mut settings = Vec::new();
-        for name in &args.files {
-            settings.extend(file(name)?);
+    let audited = match (&args.from, args.files.is_empty()) {
+        (Some(from), _) => host(Door::from(from)?, from)?,
+        (None, true) => {
+            let name = args.netns.as_deref().unwrap_or("this host");
+            host(Door::live(args.netns.as_deref(), None)?, name)?
         }
-        (args.files.clone(), settings, None)
+        (None, false) => files(&args.files)?,
     };
-    let report = lint(audited, &settings, rules.as_ref());
+    let host = &audited.host;
+    let around = Around {
+        kernel: args.kernel.or_else(|| host.release.as_deref().and_then(version)),
+        memory_bytes: host.memory_bytes,
+        rules: host.rules.as_ref(),
+        listening: host.listening.as_deref(),
+    };
+    let report = diagnose::audit(audited.names, &host.settings, &around);
+    let style = terminal::style_within(args.colour, audited.netns.as_deref());
     let text = match args.format {
-        AuditFormat::Text => render::audit_text(&report, &terminal::plain_style(args.colour)),
+        AuditFormat::Text => render::audit_text(&report, &style),
         AuditFormat::Json => render::document(&report),
         AuditFormat::Sarif => render::audit_sarif(&report),
     };
@@ -40,26 +54,43 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<Outcome> {
     })
 }
 
-/// What is in force here.
-fn running(args: &AuditArgs) -> anyhow::Result<(Vec<String>, Vec<Setting>, Option<Ruleset>)> {
-    let mut door = Door::live(args.netns.as_deref(), None)?;
-    let host = args.netns.clone().unwrap_or_else(|| "this host".to_string());
+/// What is, or was, in force; pasted files may be what was asked for.
+fn host(mut door: Door, name: &str) -> anyhow::Result<Audited> {
+    let netns = door.netns.clone();
+    let pasted = door.pasted.clone();
     let kernel = door.kernel();
-    let settings = collect::kernel_settings(kernel, &AUDITED, &host);
-    if settings.is_empty() {
-        anyhow::bail!(
-            "no setting could be read of {host}: is /proc mounted? or name files: ctlens audit /etc/sysctl.conf"
-        );
-    }
-    Ok((vec![host], settings, rules(kernel)))
+    let host = match pasted {
+        None => collect::audited_host(kernel, &AUDITED, name),
+        Some(path) => {
+            let pasted = collect::paste(kernel, &path)?;
+            AuditedHost {
+                settings: pasted.settings,
+                release: pasted.snapshot.host.kernel,
+                ..AuditedHost::default()
+            }
+        }
+    };
+    anyhow::ensure!(
+        !host.settings.is_empty(),
+        "no setting could be read of {name}; name files instead: ctlens audit /etc/sysctl.conf"
+    );
+    Ok(Audited {
+        names: vec![name.to_string()],
+        netns,
+        host,
+    })
 }
 
-/// Only where they can be read: an audit asks for no privilege.
-fn rules(kernel: &mut dyn Kernel) -> Option<Ruleset> {
-    let presence = Presence::read(kernel);
-    (presence.conntrack && presence.net_admin)
-        .then(|| collect::ruleset(kernel, &presence, false).ok())
-        .flatten()
+fn files(names: &[String]) -> anyhow::Result<Audited> {
+    let mut host = AuditedHost::default();
+    for name in names {
+        host.settings.extend(file(name)?);
+    }
+    Ok(Audited {
+        names: names.to_vec(),
+        netns: None,
+        host,
+    })
 }
 
 fn file(name: &str) -> anyhow::Result<Vec<Setting>> {

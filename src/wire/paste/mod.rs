@@ -26,7 +26,7 @@ use crate::model::{ConntrackStats, LogFacts, NetCounters, SocketState, TcpState}
 
 pub use entries::{Entries, walk};
 pub use listing::Listing;
-pub use settings::{SettingLine, Settings};
+pub use settings::{SettingLine, Settings, SettingsFile, settings_file};
 
 /// Pieces in one file; more is no paste.
 const MAX_PARTS: usize = 1_000;

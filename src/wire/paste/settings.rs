@@ -61,6 +61,74 @@ pub fn read(lines: &mut Lines) -> Settings {
     out
 }
 
+/// A file of settings, whose every line shall be one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingsFile {
+    pub settings: Settings,
+    /// Lines that are none, with their numbers.
+    pub unread: Vec<(usize, String)>,
+}
+
+/// sysctl.conf, a file of sysctl.d, `sysctl -a`; and of modprobe.d what concerns conntrack, whose options become settings
+/// named `options nf_conntrack hashsize`.
+pub fn settings_file(text: &str) -> SettingsFile {
+    let mut out = SettingsFile::default();
+    let mut lines = Lines::new(text);
+    out.settings = read(&mut lines);
+    while let Some((number, line)) = lines.next() {
+        if let Some((name, value)) = setting(line) {
+            out.settings.lines.push(SettingLine {
+                line: number,
+                name,
+                value,
+            });
+        } else if let Some(options) = module_options(line) {
+            out.settings
+                .lines
+                .extend(options.into_iter().map(|(name, value)| SettingLine {
+                    line: number,
+                    name,
+                    value,
+                }));
+        } else if !is_complaint(line) && !is_excluded(line) {
+            out.unread.push((number, line.trim().to_string()));
+        }
+    }
+    out
+}
+
+const MODPROBE: [&str; 7] = [
+    "alias",
+    "blacklist",
+    "config",
+    "install",
+    "remove",
+    "softdep",
+    "options",
+];
+const MODULES: [&str; 2] = ["nf_conntrack", "ip_conntrack"];
+
+/// `options nf_conntrack hashsize=65536`; nothing for other lines of modprobe.d, and `None` where it is none.
+fn module_options(line: &str) -> Option<Vec<(String, String)>> {
+    let mut words = line.split_whitespace();
+    let word = words.next().filter(|word| MODPROBE.contains(word))?;
+    let module = words.next()?.replace('-', "_");
+    if word != "options" || !MODULES.contains(&module.as_str()) {
+        return Some(Vec::new());
+    }
+    let option = |word: &str| {
+        let (key, value) = word.split_once('=')?;
+        Some((format!("options {module} {key}"), value.to_string()))
+    };
+    Some(words.filter_map(option).collect())
+}
+
+/// `-net.ipv4.conf.eth0.*`: systemd-sysctl leaves it out of earlier patterns.
+fn is_excluded(line: &str) -> bool {
+    let name = line.trim_start().strip_prefix('-');
+    name.is_some_and(|name| setting(&format!("{name}=")).is_some())
+}
+
 /// `net.ipv4.tcp_rmem=4096 87380 16777216`, `-net/ipv4/ip_forward = 1`, `/proc/sys/net/ipv4/ip_forward:1`
 fn setting(line: &str) -> Option<(String, String)> {
     let line = line.trim();
