@@ -46,6 +46,7 @@ fn headline(page: &mut Page, report: &AuditReport) {
     let settings = of(report.settings, "setting");
     let place = match report.audited.join(", ").as_str() {
         "this host" => "on this host".to_string(),
+        "-" => "in standard input".to_string(),
         names => format!("in {names}"),
     };
     let rest = format!(" {place} ({settings}{kernel})");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::numbers::first;
 use super::{Severity, refused};
 use crate::model::{Ruleset, Setting, current_name};
 
@@ -26,14 +27,11 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub fn new(all: &'a [Setting], around: &'a Around<'a>) -> Context<'a> {
-        let taken = |setting: &&(usize, &Setting)| refused::why(setting.1, around.kernel).is_none();
         let last = all
             .iter()
             .enumerate()
-            .collect::<Vec<_>>()
-            .iter()
-            .filter(taken)
-            .map(|(index, setting)| (current_name(&setting.name).into_owned(), *index))
+            .filter(|(_, setting)| refused::why(setting, around.kernel).is_none())
+            .map(|(index, setting)| (current_name(&setting.name).into_owned(), index))
             .collect();
         Context { last, all, around }
     }
@@ -57,7 +55,7 @@ impl<'a> Context<'a> {
     }
 
     pub fn number(&self, name: &str) -> Option<i64> {
-        super::numbers::first(&self.get(name)?.value)
+        first(&self.get(name)?.value)
     }
 
     pub fn pair(&self, name: &str) -> Option<(u64, u64)> {
@@ -68,9 +66,18 @@ impl<'a> Context<'a> {
     /// Settings whose name in today's words begins so, in the order of their names: rest, place and number.
     pub fn beginning<'b>(&'b self, start: &'b str) -> impl Iterator<Item = (&'b str, usize, i64)> {
         self.last.iter().filter_map(move |(name, index)| {
-            let number = super::numbers::first(&self.all[*index].value)?;
+            let number = first(&self.all[*index].value)?;
             Some((name.strip_prefix(start)?, *index, number))
         })
+    }
+
+    /// Says `why` of the setting where its value is such, and how to undo it.
+    pub fn where_it_is(&self, out: &mut Vec<Said>, name: &str, is: fn(i64) -> bool, why: &str, undo: i64) {
+        if let (Some(index), Some(number)) = (self.index(name), self.number(name))
+            && is(number)
+        {
+            out.push(Said::of(index, why).write(format!("{name} = {undo}")));
+        }
     }
 
     /// False only where the kernel is known to be older.

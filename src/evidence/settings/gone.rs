@@ -190,10 +190,10 @@ const NO_EFFECT: [(&str, (u32, u32), &str); 4] = [
 fn without_effect(context: &Context, out: &mut Vec<Said>) {
     for (index, setting) in context.asked() {
         let found = NO_EFFECT.iter().find(|(name, ..)| *name == setting.name);
-        if let Some((_, by, why)) = found {
-            if context.may_be_from(*by) {
-                out.push(Said::of(index, format!("it has no effect any more: {why}")).delete());
-            }
+        if let Some((_, by, why)) = found
+            && context.may_be_from(*by)
+        {
+            out.push(Said::of(index, format!("it has no effect any more: {why}")).delete());
         }
     }
 }

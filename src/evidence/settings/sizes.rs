@@ -32,10 +32,10 @@ pub const LINTS: &[Lint] = &[
     },
     Lint {
         code: "AU031",
-        title: "a module option that nothing reads",
-        severity: Severity::Error,
-        source: "modprobe.d(5), options: they belong to the module's own name, which is nf_conntrack; ip_conntrack is its \
-                 alias (net/ipv4/netfilter/nf_conntrack_l3proto_ipv4.c, MODULE_ALIAS)",
+        title: "options for a module by its old name",
+        severity: Severity::Warning,
+        source: "modprobe.d(5), options: they count where the module is loaded by that name; ip_conntrack is an alias of \
+                 nf_conntrack (MODULE_ALIAS)",
         dead: false,
         check: old_module,
     },
@@ -154,7 +154,7 @@ fn unlimited(context: &Context, out: &mut Vec<Said>) {
 
 fn old_module(context: &Context, out: &mut Vec<Said>) {
     for (index, setting) in context.all().filter(|(_, s)| s.name == OLD_HASHSIZE) {
-        let why = "the module is nf_conntrack: options for ip_conntrack do not reach it";
+        let why = "the module is nf_conntrack: options for ip_conntrack count only where somebody loads it by that old name";
         out.push(Said::of(index, why).write(format!("{HASHSIZE}={}", setting.value)));
     }
 }

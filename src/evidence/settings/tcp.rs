@@ -102,37 +102,20 @@ fn backlogs(context: &Context, out: &mut Vec<Said>) {
     }
 }
 
-/// A remark where the setting has this value, and the line that undoes it.
-fn where_it_is(
-    context: &Context,
-    out: &mut Vec<Said>,
-    rest: &str,
-    is: fn(i64) -> bool,
-    why: &str,
-    undo: i64,
-) {
-    let name = format!("net.ipv4.{rest}");
-    if let (Some(index), Some(number)) = (context.index(&name), context.number(&name)) {
-        if is(number) {
-            out.push(Said::of(index, why).write(format!("{name} = {undo}")));
-        }
-    }
-}
-
 fn no_cookies(context: &Context, out: &mut Vec<Said>) {
     let why = "a full queue of SYNs drops new ones instead of answering them: a small flood stops a listener";
-    where_it_is(context, out, "tcp_syncookies", |n| n == 0, why, 1);
+    context.where_it_is(out, "net.ipv4.tcp_syncookies", |n| n == 0, why, 1);
 }
 
 fn always_cookies(context: &Context, out: &mut Vec<Said>) {
     let why = "each connection is made by a cookie, and loses what a cookie cannot carry; 1 does so only when the queue is \
                full";
-    where_it_is(context, out, "tcp_syncookies", |n| n == 2, why, 1);
+    context.where_it_is(out, "net.ipv4.tcp_syncookies", |n| n == 2, why, 1);
 }
 
 fn aborts(context: &Context, out: &mut Vec<Said>) {
     let why = "a burst that a listener would have taken a moment later is reset";
-    where_it_is(context, out, "tcp_abort_on_overflow", |n| n != 0, why, 0);
+    context.where_it_is(out, "net.ipv4.tcp_abort_on_overflow", |n| n != 0, why, 0);
 }
 
 /// 2, for loopback alone, is the default: only who asked for 1 is told.
@@ -153,23 +136,23 @@ const FEW_TIME_WAIT: i64 = 8_192;
 
 fn few_time_wait(context: &Context, out: &mut Vec<Said>) {
     let name = "net.ipv4.tcp_max_tw_buckets";
-    if let (Some(index), Some(limit)) = (context.index(name), context.number(name)) {
-        if limit < FEW_TIME_WAIT {
-            let why = format!(
-                "beyond {} a socket skips TIME_WAIT, and a late segment of it reaches the next connection",
-                grouped(limit)
-            );
-            out.push(Said::of(index, why).delete());
-        }
+    if let (Some(index), Some(limit)) = (context.index(name), context.number(name))
+        && limit < FEW_TIME_WAIT
+    {
+        let why = format!(
+            "beyond {} a socket skips TIME_WAIT, and a late segment of it reaches the next connection",
+            grouped(limit)
+        );
+        out.push(Said::of(index, why).delete());
     }
 }
 
 fn no_scaling(context: &Context, out: &mut Vec<Said>) {
     let why = "at most 64 KiB are in flight: 5 Mbit/s over 100 ms";
-    where_it_is(context, out, "tcp_window_scaling", |n| n == 0, why, 1);
+    context.where_it_is(out, "net.ipv4.tcp_window_scaling", |n| n == 0, why, 1);
 }
 
 fn rfc1337(context: &Context, out: &mut Vec<Said>) {
     let why = "a client that gets a port again too early cannot reset the old connection, and waits for its TIME_WAIT";
-    where_it_is(context, out, "tcp_rfc1337", |n| n != 0, why, 0);
+    context.where_it_is(out, "net.ipv4.tcp_rfc1337", |n| n != 0, why, 0);
 }

@@ -55,7 +55,6 @@ pub const LINTS: &[Lint] = &[
     },
 ];
 
-const CT: &str = "net.netfilter.nf_conntrack_";
 const EVENT_BYTES: i64 = 1_283;
 /// The default of recent kernels: room for about 6,500 events.
 const EVENT_BUFFER: i64 = 4 << 20;
@@ -74,45 +73,34 @@ fn small_buffer(context: &Context, out: &mut Vec<Said>) {
     }
 }
 
-/// A remark where the setting of conntrack has this value, and the line that undoes it.
-fn where_it_is(
-    context: &Context,
-    out: &mut Vec<Said>,
-    rest: &str,
-    is: fn(i64) -> bool,
-    why: &str,
-    undo: i64,
-) {
-    let name = format!("{CT}{rest}");
-    if let (Some(index), Some(number)) = (context.index(&name), context.number(&name)) {
-        if is(number) {
-            out.push(Said::of(index, why).write(format!("{name} = {undo}")));
-        }
-    }
-}
-
 fn unchecked(context: &Context, out: &mut Vec<Said>) {
     let why = "packets with a wrong checksum make entries and close connections";
-    where_it_is(context, out, "checksum", |n| n == 0, why, 1);
+    context.where_it_is(out, "net.netfilter.nf_conntrack_checksum", |n| n == 0, why, 1);
 }
 
 fn logs_invalid(context: &Context, out: &mut Vec<Said>) {
     let why = "any scan fills the kernel's log: for a look, not for good";
-    where_it_is(context, out, "log_invalid", |n| n > 0, why, 0);
+    context.where_it_is(out, "net.netfilter.nf_conntrack_log_invalid", |n| n > 0, why, 0);
 }
 
 fn liberal(context: &Context, out: &mut Vec<Said>) {
     let why = "packets out of the window are not INVALID, but for RSTs: right where packets take two ways, else a forged \
                one passes";
-    where_it_is(context, out, "tcp_be_liberal", |n| n != 0, why, 0);
+    context.where_it_is(
+        out,
+        "net.netfilter.nf_conntrack_tcp_be_liberal",
+        |n| n != 0,
+        why,
+        0,
+    );
 }
 
 fn strict(context: &Context, out: &mut Vec<Said>) {
     let why = "after a restart of the firewall, a flush or a failover all running connections are INVALID";
-    where_it_is(context, out, "tcp_loose", |n| n == 0, why, 1);
+    context.where_it_is(out, "net.netfilter.nf_conntrack_tcp_loose", |n| n == 0, why, 1);
 }
 
 fn no_events(context: &Context, out: &mut Vec<Said>) {
     let why = "conntrackd, conntrack -E and the like get nothing of new connections";
-    where_it_is(context, out, "events", |n| n == 0, why, 1);
+    context.where_it_is(out, "net.netfilter.nf_conntrack_events", |n| n == 0, why, 1);
 }

@@ -12,8 +12,13 @@ pub const LINTS: &[Lint] = &[Lint {
 }];
 
 fn unread(context: &Context, out: &mut Vec<Said>) {
-    for (index, _) in context.all().filter(|(_, setting)| setting.name.is_empty()) {
-        let why = "a line is `name = value`: sysctl says `syntax error`, and goes on with the next";
-        out.push(Said::of(index, why).delete());
+    for (index, setting) in context.all().filter(|(_, setting)| setting.name.is_empty()) {
+        let why = "sysctl takes lines of the form `name = value`, and passes this one over";
+        let said = Said::of(index, why);
+        let meant = setting.value.split_once(char::is_whitespace);
+        out.push(match meant.filter(|(name, _)| name.starts_with("net.")) {
+            Some((name, value)) => said.write(format!("{name} = {}", value.trim())),
+            None => said.delete(),
+        });
     }
 }

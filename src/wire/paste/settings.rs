@@ -75,7 +75,7 @@ pub fn settings_file(text: &str) -> SettingsFile {
     let mut out = SettingsFile::default();
     let mut lines = Lines::new(text);
     out.settings = read(&mut lines);
-    while let Some((number, line)) = lines.next() {
+    for (number, line) in lines {
         if let Some((name, value)) = setting(line) {
             out.settings.lines.push(SettingLine {
                 line: number,
