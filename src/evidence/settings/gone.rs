@@ -8,7 +8,7 @@ pub const LINTS: &[Lint] = &[
         code: "AU002",
         title: "tcp_tw_recycle breaks clients behind NAT",
         severity: Severity::Error,
-        source: "commit 4396e46187ca, \"tcp: remove tcp_tw_recycle\" (Linux 4.12)",
+        source: "commit 4396e46187ca (tcp: remove tcp_tw_recycle), Linux 4.12",
         dead: true,
         check: recycle,
     },
@@ -40,7 +40,7 @@ pub const LINTS: &[Lint] = &[
         code: "AU018",
         title: "helpers for every connection",
         severity: Severity::Error,
-        source: "commit b118509076b3, \"netfilter: remove nf_conntrack_helper sysctl and modparam toggles\" (Linux 6.0)",
+        source: "commit b118509076b3 (netfilter: remove nf_conntrack_helper sysctl and modparam toggles), Linux 6.0",
         dead: false,
         check: helper,
     },
@@ -118,17 +118,17 @@ const GONE: [Gone; 15] = [
     gone_by(
         "net.ipv4.tcp_dma_copybreak",
         (4, 12),
-        "commit 7bced397510a, \"net_dma: simple removal\"",
+        "commit 7bced397510a (net_dma: simple removal)",
     ),
     gone_by(
         "net.ipv4.tcp_thin_dupack",
         (4, 12),
-        "commit 4a7f60094411, \"tcp: remove thin_dupack feature\"",
+        "commit 4a7f60094411 (tcp: remove thin_dupack feature)",
     ),
     gone_by(
         "net.netfilter.nf_conntrack_helper",
         (6, 0),
-        "commit b118509076b3, \"netfilter: remove nf_conntrack_helper sysctl and modparam toggles\" (Linux 6.0)",
+        "commit b118509076b3 (netfilter: remove nf_conntrack_helper sysctl and modparam toggles), Linux 6.0",
     ),
     gone_by("net.netfilter.nf_conntrack_dccp_*", (6, 18), UNTIL_6_18),
     gone_by(
@@ -221,9 +221,7 @@ fn not_yet(context: &Context, out: &mut Vec<Said>) {
             ("net.netfilter.nf_conntrack_events", "2") => (
                 (5, 19),
                 "the value 2 (auto): it came with Linux 5.19",
-                Some(
-                    "commit 90d1daa45849, \"netfilter: conntrack: add nf_conntrack_events autodetect mode\"",
-                ),
+                Some("commit 90d1daa45849 (netfilter: conntrack: add nf_conntrack_events autodetect mode)"),
             ),
             _ => continue,
         };

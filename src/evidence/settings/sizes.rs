@@ -8,7 +8,7 @@ pub const LINTS: &[Lint] = &[
         code: "AU007",
         title: "too few buckets for nf_conntrack_max",
         severity: Severity::Warning,
-        source: "commit d532bcd0b269, \"netfilter: conntrack: sanitize table size default settings\" (Linux 5.15): max = \
+        source: "commit d532bcd0b269 (netfilter: conntrack: sanitize table size default settings), Linux 5.15: max = \
                  buckets; before, max = 8 x buckets",
         dead: false,
         check: few_buckets,

@@ -49,7 +49,7 @@ pub const LINTS: &[Lint] = &[
         code: "AU033",
         title: "a low limit of TIME_WAIT sockets",
         severity: Severity::Warning,
-        source: "Documentation/networking/ip-sysctl.rst, tcp_max_tw_buckets: \"you must not lower the limit artificially\"",
+        source: "Documentation/networking/ip-sysctl.rst, tcp_max_tw_buckets: you must not lower the limit artificially",
         dead: false,
         check: few_time_wait,
     },
