@@ -160,6 +160,26 @@ fn the_last_file_wins_and_that_is_said() {
 }
 
 #[test]
+fn a_directory_stands_for_its_fragments() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = folder.path().display().to_string();
+    assert_eq!(audit(&[&name], "").status.code(), Some(2));
+    for (file, text) in [
+        ("20-b.conf", BAD),
+        ("10-a.conf", CLEAN),
+        ("README", "no settings"),
+    ] {
+        std::fs::write(folder.path().join(file), text).expect("a file");
+    }
+    let got = json(&audit(&["--format", "json", &name], ""));
+    assert_eq!(
+        got["audited"],
+        serde_json::json!([format!("{name}/10-a.conf"), format!("{name}/20-b.conf")])
+    );
+    assert!(got["errors"].as_u64() == Some(1), "{got}");
+}
+
+#[test]
 fn the_kernel_is_told_or_seen() {
     let helper = "net.netfilter.nf_conntrack_helper = 0\n";
     let errors = |arguments: &[&str]| {

@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use ctlens::collect::{self, FlowFilter, How, Needs, Plan, Presence};
+use ctlens::evidence::{AUDITED, Around, lint};
 use ctlens::kernel::{Channel, Errno};
-use ctlens::model::{Limits, SocketState, Timeouts};
+use ctlens::model::{Limits, Setting, SocketState, Timeouts};
 use ctlens::wire::{
     ctnetlink, ctnetlink_stats, cttimeout, inet_diag, iptables_save, netlink, nf_tables, packet, paste,
     proc_tcp, procfs, route,
@@ -49,6 +50,26 @@ fn decode_all(bytes: &[u8]) {
     assert!(count <= bytes.len() / 16 + 1);
 }
 
+/// Every lint, as a file asks for the settings and as a kernel printed them.
+fn lint_all(mut settings: Vec<Setting>) {
+    for in_force in [false, true] {
+        settings
+            .iter_mut()
+            .for_each(|setting| setting.in_force = in_force);
+        for kernel in [None, Some((4, 4)), Some((6, 18))] {
+            let around = Around {
+                kernel,
+                memory_bytes: Some(8 << 30),
+                rules: None,
+                listening: Some(&[22, 40_000]),
+            };
+            for (_, said) in lint(&settings, &around) {
+                assert!(said.index < settings.len() && !said.why.is_empty());
+            }
+        }
+    }
+}
+
 /// Every parser of text.
 fn parse_all(text: &str) {
     let _ = procfs::nf_conntrack_stat(text);
@@ -57,6 +78,9 @@ fn parse_all(text: &str) {
     let _ = procfs::sockstat(text);
     let _ = procfs::slab_objects(text, "nf_conntrack");
     let _ = iptables_save::parse(text, ctlens::model::Family::Ip);
+    if let Ok(settings) = collect::file_settings(text, "x") {
+        lint_all(settings);
+    }
     for name in ["conntrack-states.txt", "x"] {
         let _ = paste::parse(text, name);
     }
@@ -227,6 +251,14 @@ fn every_line_cut_at_every_byte() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_value_of_any_setting_is_judged(
+        lines in vec((select(&AUDITED[..]), "(-?[0-9]{1,20}|[0-9 ]{0,12}|0x[0-9a-f]{1,20}|[0-9]{1,5}-[0-9]{1,5}|.{0,8})"), 1..12)
+    ) {
+        let text: String = lines.iter().map(|(name, value)| format!("{name} = {}\n", value.replace('\n', " "))).collect();
+        parse_all(&text);
+    }
 
     #[test]
     fn random_bytes(bytes in vec(any::<u8>(), 0..300)) {

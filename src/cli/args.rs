@@ -120,7 +120,7 @@ pub struct CommonArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct AuditArgs {
-    /// Files of settings, in the order in which they apply
+    /// Files of settings, or directories of *.conf, in the order in which they apply
     #[arg(value_name = "FILE")]
     pub files: Vec<String>,
     /// Look into this network namespace: a name of `ip netns`, a process id, or a path

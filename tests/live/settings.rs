@@ -12,6 +12,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::lab::Lab;
+use crate::verdict::ctlens;
 
 /// Names without `net.`, and values: some that are taken, some that are not.
 const TRIED: [(&str, &[&str]); 21] = [
@@ -123,6 +124,10 @@ pub fn trials() -> Vec<Trial> {
             gone();
             Ok(())
         }),
+        Trial::test("audit/local-ports-meet-nat", || {
+            ports_meet();
+            Ok(())
+        }),
     ]
 }
 
@@ -185,4 +190,31 @@ fn gone() {
         assert!(!(there && called_gone), "net.{name} is there");
         assert!(called_gone || there || !known, "net.{name} is gone");
     }
+}
+
+/// The rules of the namespace are read.
+fn ports_meet() {
+    let mut lab = Lab::new();
+    let host = lab.host("gateway");
+    let codes = || {
+        let (_, out, _) = ctlens(&["audit", "--netns", &host.netns, "--format", "json"]);
+        let report: Value = serde_json::from_str(&out).expect("a document");
+        let findings = report["findings"].as_array().expect("a list").iter();
+        findings
+            .map(|finding| finding["code"].as_str().expect("a code").to_string())
+            .collect::<Vec<_>>()
+    };
+    host.tracks();
+    assert!(!codes().contains(&"AU023".to_string()));
+    host.nft(
+        "table ip nat { chain post { type nat hook postrouting priority 100; \
+         meta l4proto tcp masquerade to :40000-49999; }; }",
+    );
+    let got = codes();
+    assert!(
+        got.contains(&"AU023".to_string()) && got.contains(&"AU041".to_string()),
+        "{got:?}"
+    );
+    host.set("net.ipv4.ip_local_port_range", "10240 39999");
+    assert!(!codes().contains(&"AU023".to_string()));
 }

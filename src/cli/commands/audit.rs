@@ -17,6 +17,9 @@ use crate::render;
 /// A file of settings is no larger.
 const MAX_BYTES: u64 = 4 << 20;
 
+/// Files of one directory.
+const MAX_FILES: usize = 256;
+
 /// What is audited, by its names, and the namespace that it is in.
 struct Audited {
     names: Vec<String>,
@@ -81,16 +84,42 @@ fn host(mut door: Door, name: &str) -> anyhow::Result<Audited> {
     })
 }
 
-fn files(names: &[String]) -> anyhow::Result<Audited> {
+fn files(given: &[String]) -> anyhow::Result<Audited> {
+    let mut names = Vec::new();
+    for name in given {
+        match std::fs::metadata(name) {
+            Ok(about) if about.is_dir() => names.extend(fragments(name)?),
+            // What cannot be read is told where it is read.
+            _ => names.push(name.clone()),
+        }
+    }
     let mut host = AuditedHost::default();
-    for name in names {
+    for name in &names {
         host.settings.extend(file(name)?);
     }
     Ok(Audited {
-        names: names.to_vec(),
+        names,
         netns: None,
         host,
     })
+}
+
+/// A directory's `*.conf`, in the order of their names.
+fn fragments(directory: &str) -> anyhow::Result<Vec<String>> {
+    let reading = || format!("reading {directory}");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory).with_context(reading)? {
+        let name = entry.with_context(reading)?.file_name();
+        names.extend(name.into_string().ok().filter(|name| name.ends_with(".conf")));
+        anyhow::ensure!(
+            names.len() <= MAX_FILES,
+            "{directory} has more than {MAX_FILES} files"
+        );
+    }
+    anyhow::ensure!(!names.is_empty(), "{directory} has no *.conf file in it");
+    names.sort();
+    let whole = |name: &String| format!("{}/{name}", directory.trim_end_matches('/'));
+    Ok(names.iter().map(whole).collect())
 }
 
 fn file(name: &str) -> anyhow::Result<Vec<Setting>> {

@@ -1,6 +1,9 @@
 //! Numbers as /proc/sys reads them (proc_get_long in kernel/sysctl.c): base 8 after a 0, base 16 after 0x, and what
 //! follows a blank is not read.
 
+/// Nothing here counts further, and what is reckoned with stays within 64 bits.
+const MOST: i64 = 1 << 52;
+
 /// The first word, where the kernel takes it for a whole number.
 pub fn first(value: &str) -> Option<i64> {
     whole(value.split_whitespace().next()?)
@@ -19,7 +22,7 @@ pub fn whole(word: &str) -> Option<i64> {
     // from_str_radix takes a sign of its own.
     let plain = digits.bytes().all(|b| b.is_ascii_alphanumeric());
     let number = i64::from_str_radix(digits, base).ok().filter(|_| plain)?;
-    Some(sign * number)
+    Some(sign * number).filter(|_| number <= MOST)
 }
 
 /// All words, where each is a whole number.

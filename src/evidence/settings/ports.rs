@@ -7,7 +7,7 @@ pub const LINTS: &[Lint] = &[
     Lint {
         code: "AU013",
         title: "outgoing connections take ports of servers",
-        severity: Severity::Warning,
+        severity: Severity::Note,
         source: "Documentation/networking/ip-sysctl.rst, ip_local_port_range and ip_local_reserved_ports",
         dead: false,
         check: low_ports,
@@ -127,7 +127,7 @@ fn ports_meet(context: &Context, out: &mut Vec<Said>) {
     let above = (to + 1, high);
     let apart = [below, above]
         .into_iter()
-        .filter(|(low, high)| *high >= *low + LEAST_PORTS)
+        .filter(|(low, high)| high.saturating_sub(*low) >= LEAST_PORTS)
         .max_by_key(|(low, high)| high - low);
     out.push(match apart {
         Some((low, high)) => said.write(format!("{RANGE} = {low} {high}")),

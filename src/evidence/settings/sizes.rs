@@ -111,7 +111,10 @@ fn much_memory(context: &Context, out: &mut Vec<Said>) {
         return;
     };
     let buckets = context.number(BUCKETS).unwrap_or(0).max(0);
-    let bytes = max.max(0).saturating_mul(ENTRY_BYTES) + buckets.saturating_mul(BUCKET_BYTES);
+    let bytes = max
+        .max(0)
+        .saturating_mul(ENTRY_BYTES)
+        .saturating_add(buckets.saturating_mul(BUCKET_BYTES));
     let gib = |bytes: i64| bytes as f64 / f64::from(1u32 << 30);
     let takes = format!("a full table takes about {:.1} GiB of kernel memory", gib(bytes));
     let memory = context

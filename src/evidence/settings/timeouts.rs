@@ -135,8 +135,9 @@ fn last_syn_ack(context: &Context) -> i64 {
 /// Longer where this host's own keepalives are known to take longer to give a peer up.
 fn established(context: &Context) -> i64 {
     let known = context.get("net.ipv4.tcp_keepalive_time").is_some();
-    let end = of(context, "tcp_keepalive_time", 7_200)
-        + of(context, "tcp_keepalive_intvl", 75) * of(context, "tcp_keepalive_probes", 9);
+    let probing =
+        of(context, "tcp_keepalive_intvl", 75).saturating_mul(of(context, "tcp_keepalive_probes", 9));
+    let end = of(context, "tcp_keepalive_time", 7_200).saturating_add(probing);
     ESTABLISHED_FLOOR_SECS.max(if known { end } else { 0 })
 }
 
