@@ -18,7 +18,7 @@ pub const LINTS: &[Lint] = &[
     },
     Lint {
         code: "AU016",
-        title: "entries expire as they are made",
+        title: "a timeout of no time at all",
         severity: Severity::Error,
         source: "include/net/netfilter/nf_conntrack.h, nf_ct_is_expired(): the time left is compared as a signed number \
                  (tried on Linux 6.18)",
@@ -179,6 +179,9 @@ fn none_at_all(context: &Context, out: &mut Vec<Said>) {
     {
         let why = match secs {
             0 => "0 is no time at all: entries expire as they are made, and answers find none",
+            ..0 if rest.starts_with("tcp_") => {
+                "a negative time is none: what entries get instead is an accident (300 s in SYN_SENT of Linux 6.18)"
+            }
             ..0 => "a time before now: entries expire as they are made, and answers find none",
             _ => continue,
         };
