@@ -1,6 +1,7 @@
 //! Live scenarios: namespaces with real traffic between them, the real program looking in, its JSON asserted.
 //!
-//! They need root. `CTLENS_MAKE_FIXTURES=DIR` records five of them instead.
+//! They need root. `CTLENS_MAKE_FIXTURES=DIR` records some of them instead; `CTLENS_MATRIX=FILE` writes truth against
+//! verdict of whatever was run.
 
 mod delay;
 mod filler;
@@ -42,18 +43,21 @@ fn main() -> ExitCode {
             return recordings::make(directory.as_ref());
         }
     }
-    trials.insert(0, global::trial());
+    trials.splice(0..0, [global::trial(), matrix::trial()]);
     let whole = arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list;
     let conclusion = libtest_mimic::run(&arguments, trials);
     if arguments.list {
         return conclusion.exit_code();
     }
     println!("{}", matrix::summary());
-    if !whole || conclusion.num_ignored > 0 || conclusion.has_failed() {
+    let whole = whole && conclusion.num_ignored == 0;
+    let compared = if whole && !conclusion.has_failed() {
+        matrix::compare()
+    } else {
         println!("not compared with README: only a whole run that passes makes its table");
-        return conclusion.exit_code();
-    }
-    match matrix::compare() {
+        Ok(())
+    };
+    match matrix::write(whole).and(compared) {
         Ok(()) => conclusion.exit_code(),
         Err(why) => {
             println!("{why}");

@@ -12,13 +12,14 @@ use crate::global::Changed;
 use crate::inside::there;
 use crate::lab::Family::V4;
 use crate::lab::{Host, PORT};
+use crate::matrix::needs_machine;
 use crate::stage::{PATIENCE, Pair, Stage};
 use crate::traffic::{Clients, again_and_again, closing_server};
 use crate::verdict::{Verdict, diagnose};
 
 const MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// A larger table is not filled: its hash is the whole machine's.
-const LARGEST: u64 = 1_000_000;
+pub const LARGEST: u64 = 1_000_000;
 /// What the limit is lowered to where that is allowed.
 const LOWERED: &str = "50000";
 /// May write a setting of the whole machine.
@@ -39,10 +40,8 @@ pub fn trials() -> Vec<Trial> {
 
 /// The limit in force; lowered, and put back by the guard, where it is too large and lowering is allowed.
 pub fn limit() -> Result<(u64, Option<Changed>), String> {
-    let read = || fs::read_to_string(MAX).ok()?.trim().parse::<u64>().ok();
-    let Some(max) = read() else {
-        return Err(format!("{MAX} cannot be read"));
-    };
+    needs_machine();
+    let max = limit_in_force()?;
     if max <= LARGEST {
         return Ok((max, None));
     }
@@ -52,9 +51,12 @@ pub fn limit() -> Result<(u64, Option<Changed>), String> {
         ));
     }
     let guard = Changed::to(MAX, LOWERED).map_err(|error| format!("lowering {MAX}: {error}"))?;
-    read()
-        .map(|max| (max, Some(guard)))
-        .ok_or_else(|| format!("{MAX} cannot be read"))
+    limit_in_force().map(|max| (max, Some(guard)))
+}
+
+pub fn limit_in_force() -> Result<u64, String> {
+    let text = fs::read_to_string(MAX).map_err(|error| format!("{MAX}: {error}"))?;
+    text.trim().parse().map_err(|error| format!("{MAX}: {error}"))
 }
 
 /// A server whose clients come in while its table is full of `kind`, and stays full.

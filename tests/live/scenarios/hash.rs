@@ -7,6 +7,7 @@ use super::{HURRIED, alone};
 use crate::filler::ESTABLISHED;
 use crate::global::Changed;
 use crate::lab::Family::V4;
+use crate::matrix::needs_machine;
 use crate::stage::{PATIENCE, Pair};
 use crate::traffic::{Clients, closing_server};
 use crate::verdict::{Verdict, diagnose};
@@ -25,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
 
 /// Mean chain, in entries of this namespace.
 fn scenario(chain: f64, per_second: u32, check: fn(&Verdict)) -> Completion {
+    needs_machine();
     if std::env::var_os(GLOBAL).is_none_or(|value| value != "1") {
         return Completion::ignored_with(format!("{GLOBAL}=1 lowers nf_conntrack_buckets for the test"));
     }

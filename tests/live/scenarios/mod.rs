@@ -6,6 +6,7 @@ use std::time::Duration;
 use libtest_mimic::{Completion, Trial};
 
 use crate::lab::Family;
+use crate::matrix;
 
 pub mod flood;
 pub mod full;
@@ -54,19 +55,40 @@ static MACHINE: RwLock<()> = RwLock::new(());
 
 /// A scenario of this family and rate.
 fn trial(name: &str, family: Family, per_second: u32, work: fn(Family, u32)) -> Trial {
-    Trial::test(name_of(name, family, per_second), move || {
+    let name = name_of(name, family, per_second);
+    Trial::test(name.clone(), move || {
         let _shared = MACHINE.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        matrix::begin(&name);
         work(family, per_second);
         Ok(())
     })
 }
 
-/// A scenario that runs while no other does, and may find that it cannot.
-fn alone(name: &str, per_second: u32, work: fn(u32) -> Completion) -> Trial {
-    Trial::ignorable_test(name_of(name, Family::V4, per_second), move || {
-        let _alone = MACHINE.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Ok(work(per_second))
+/// One that may find that it cannot be built here.
+fn perhaps(name: &str, family: Family, per_second: u32, work: fn(Family, u32) -> Completion) -> Trial {
+    let name = name_of(name, family, per_second);
+    Trial::ignorable_test(name.clone(), move || {
+        let _shared = MACHINE.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        matrix::begin(&name);
+        Ok(told(&name, work(family, per_second)))
     })
+}
+
+/// The same while no other runs.
+fn alone(name: &str, per_second: u32, work: fn(u32) -> Completion) -> Trial {
+    let name = name_of(name, Family::V4, per_second);
+    Trial::ignorable_test(name.clone(), move || {
+        let _alone = MACHINE.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        matrix::begin(&name);
+        Ok(told(&name, work(per_second)))
+    })
+}
+
+fn told(name: &str, completion: Completion) -> Completion {
+    if let Completion::Ignored { reason } = &completion {
+        matrix::skipped(name, reason.as_deref().unwrap_or("it cannot be built here"));
+    }
+    completion
 }
 
 fn name_of(name: &str, family: Family, per_second: u32) -> String {
