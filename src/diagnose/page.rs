@@ -128,6 +128,22 @@ mod tests {
     }
 
     #[test]
+    fn every_cause_of_the_list_has_a_page() {
+        let named: Vec<Cause> = pages().iter().map(|page| page.name).collect();
+        assert_eq!(named, Cause::ALL);
+    }
+
+    /// Wrapped into prose it could not be copied.
+    #[test]
+    fn every_example_is_a_command_and_what_it_shows() {
+        for page in pages() {
+            let example = &page.sections[2].parts;
+            let whole = matches!(example[..], [Part::Command(_), Part::Prose(_)]);
+            assert!(whole, "{}: {example:?}", page.name.name());
+        }
+    }
+
+    #[test]
     fn names_are_words() {
         assert!(names("(table-full is another)", "table-full"));
         assert!(!names("the syn-sent-holder", "syn-sent-hold"));

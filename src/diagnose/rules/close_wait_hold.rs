@@ -16,8 +16,10 @@ pub const RULE: Rule = Rule {
 What: connections of which one end has closed and the other has not fill the table. The firewall keeps each for
 nf_conntrack_tcp_timeout_close_wait: 60 s by default, 3,600 s where Kubernetes raised it.
 Why it matters: the entries are ASSURED, so a full table cannot evict them, and new connections are dropped instead.
-Example: `ss -tn state close-wait | wc -l` beside `ctlens status`: 40 sockets and 160,000 entries are held entries;
-160,000 of both are a program that does not close.
+Example:
+$ ss -Htn state close-wait | wc -l
+counts 40 sockets, while `ctlens status` shows 160,000 entries: those are held. 160,000 of both are a program that does
+not close.
 How it is told apart: entries with an end on this host are joined with its sockets. Without a socket the entry is
 held; with a socket in CLOSE_WAIT the peer has closed and the program here has not: that is the program's leak, and no
 timeout mends it. The number is arrivals x timeout, and a fault only from a large share of the limit on. A table that

@@ -17,7 +17,9 @@ What: connections that no packet has touched for longer than keepalives leave th
 The firewall keeps each for nf_conntrack_tcp_timeout_established, five days by default.
 Why it matters: ESTABLISHED entries are ASSURED: a full table cannot evict them, and new connections are dropped for
 ones whose ends are long gone.
-Example: `ctlens list --state ESTABLISHED --older-than 1d --top dst:dport` names whose they are.
+Example:
+$ ctlens list --state ESTABLISHED --older-than 1d --top dst:dport
+shows 180,000 entries to one database that has 200 connections open.
 How it is told apart: an entry's idle time is the timeout in force less what is left of it. Entries with an end on
 this host are joined with its sockets: with a socket they are a pool that waits, without one they are held. Of
 forwarded ones only the time tells. An entry whose other direction never sent anything was picked up in the middle

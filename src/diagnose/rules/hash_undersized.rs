@@ -12,8 +12,9 @@ What: the connection table has far more entries than its hash has buckets (nf_co
 walks a long chain. Every entry stands in two chains, and all network namespaces share the hash.
 Why it matters: each packet costs more of the processor's time in softirq; and since Linux 5.15 a new connection whose
 chain is longer than 50 to 80 entries is refused: chaintoolong and insert_failed rise, and its packet is lost.
-Example: `sysctl net.netfilter.nf_conntrack_buckets net.netfilter.nf_conntrack_count`: 65,536 entries in 16,384
-buckets are chains of 8.
+Example:
+$ sysctl net.netfilter.nf_conntrack_buckets net.netfilter.nf_conntrack_count
+shows 16,384 buckets and 65,536 entries: chains of 8.
 How it is told apart: the mean chain is 2 x entries of the host / buckets. Linux' own sizing gives 2 when the table is
 full (8 before 5.15, which changed it for that); up to 6 is slower and harms nobody. insert_failed without chaintoolong
 is insert-clash or nat-ports-exhausted.

@@ -15,7 +15,9 @@ pub const RULE: Rule = Rule {
 What: closed connections fill the table: each leaves an entry in TIME_WAIT for nf_conntrack_tcp_timeout_time_wait (120
 s by default), and they have come to take half of nf_conntrack_max, or most of a table that is 80 % full.
 Why it matters: the next spike meets a full table, and new connections are dropped for closed ones.
-Example: `ctlens status` shows tcp TIME_WAIT with 157,000 of 262,144 entries at 1,310 new ones a second: 1,310 x 120.
+Example:
+$ ctlens status
+shows tcp TIME_WAIT with 157,000 of 262,144 entries at 1,310 new ones a second: 1,310 x 120.
 How it is told apart: the number is arrivals x timeout, and is healthy however large it looks, as long as the table
 has room: 400 closed connections a second are 48,000 entries. It is a fault only from the share of the limit on. A
 table that is full already is table-full, and this is what fills it.

@@ -18,7 +18,9 @@ What: datagrams that nobody answers fill the table: each leaves an entry for nf_
 default), however soon the client gave up.
 Why it matters: a resolver asks again and again, each time from a new port. A dead DNS server and 1,000 queries a
 second are 30,000 entries, which come and go with it.
-Example: `ctlens list --proto udp --unreplied --top dst:dport` names who does not answer.
+Example:
+$ ctlens list --proto udp --unreplied --top dst:dport
+shows 30,000 entries to port 53 of one resolver, and none to the other.
 How it is told apart: the entries never saw a packet in reply; where one or few destinations take them, that answer
 nobody, these set it off (backend-unresponsive). Some protocols are never answered (syslog, statsd, NetFlow): of them
 only the share of the limit is a fault. A client that repeats on one port renews its entry, so ages say when it last
