@@ -1,5 +1,7 @@
 //! Real traffic, bounded in count and time: clients that give up, servers that do not accept, floods, churn.
 
+mod clients;
+
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -13,9 +15,11 @@ use crate::delay::Way;
 use crate::inside::inside;
 use crate::lab::Host;
 use crate::pace::tick;
-use crate::packet::{Forged, forged, spoofed_syn, stranger};
+use crate::packet::{Forged, forged, spoofed_syn};
 use crate::race::Racers;
 use crate::socket::{connect, raw_socket, send, set_backlog, somebody_calls};
+
+pub use clients::Clients;
 
 /// No traffic outlives this, whatever becomes of the test.
 const LONGEST: Duration = Duration::from_secs(45);
@@ -81,76 +85,6 @@ fn start(host: &Host, work: impl FnOnce(Run) + Send + 'static) -> Traffic {
         thread: Some(inside(&host.netns, move || work(run))),
         done,
         portless,
-    }
-}
-
-/// Clients that open `per_second` connections and close each, answered or not, after `patience`.
-#[derive(Clone, Copy, Debug)]
-pub struct Clients {
-    to: SocketAddr,
-    per_second: u32,
-    patience: Duration,
-    many_sources: bool,
-    many_targets: bool,
-}
-
-impl Clients {
-    pub fn new(to: SocketAddr, per_second: u32, patience: Duration) -> Clients {
-        Clients {
-            to,
-            per_second,
-            patience,
-            many_sources: false,
-            many_targets: false,
-        }
-    }
-
-    /// One address of the nobodies' blocks after the other; the host must hold them.
-    pub fn with_many_sources(self) -> Clients {
-        Clients {
-            many_sources: true,
-            ..self
-        }
-    }
-
-    /// One of the nobodies after the other is tried.
-    pub fn with_many_targets(self) -> Clients {
-        Clients {
-            many_targets: true,
-            ..self
-        }
-    }
-
-    pub fn start(self, host: &Host) -> Traffic {
-        start(host, move |run| {
-            let mut open: VecDeque<(Instant, OwnedFd)> = VecDeque::new();
-            while run.goes_on() {
-                for _ in 0..run.due(self.per_second) {
-                    let number = run.done.load(Ordering::Relaxed) as u32;
-                    let other = stranger(self.to.ip(), number);
-                    let to = if self.many_targets {
-                        SocketAddr::new(other, self.to.port())
-                    } else {
-                        self.to
-                    };
-                    match connect(self.many_sources.then_some(other), to) {
-                        Ok(socket) => open.push_back((Instant::now(), socket)),
-                        Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
-                            run.portless.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Err(error) => panic!("connecting to {}: {error}", self.to),
-                    }
-                    run.count();
-                }
-                while open
-                    .front()
-                    .is_some_and(|(since, _)| since.elapsed() >= self.patience)
-                {
-                    open.pop_front();
-                }
-                tick();
-            }
-        })
     }
 }
 

@@ -2,13 +2,13 @@
 
 use libtest_mimic::Trial;
 
-use super::healthy::{ONE_WAY, accuses_nobody};
+use super::healthy::{ONE_WAY, accuses_nobody, stays_healthy};
 use super::{HURRIED, PATIENT, trial};
 use crate::inside::there;
 use crate::lab::Family::{self, V4, V6};
 use crate::lab::PORT;
 use crate::stage::{Pair, Routed, Stage, everybody_behind};
-use crate::traffic::{Clients, closing_server, closing_server_of, deaf_listener, flood};
+use crate::traffic::{Clients, churn, closing_server, closing_server_of, deaf_listener, flood};
 use crate::verdict::{Verdict, diagnose};
 
 /// Beyond this the server answers with SYN cookies and keeps nothing.
@@ -45,6 +45,7 @@ pub fn trials() -> Vec<Trial> {
         trial("backend-unresponsive/many-clients", V4, 300, many_clients),
         trial("none/burst", V4, 700, burst),
         trial("none/burst-forwarded", V6, 400, burst_forwarded),
+        trial("none/sudden-burst", V4, 4000, sudden_burst),
         trial("none/cookies-come-back", V4, 700, cookies_come_back),
         trial("syn-recv-hold/server", V4, 150, answers_are_lost),
         trial("syn-recv-hold/server", V6, 600, answers_are_lost),
@@ -181,6 +182,25 @@ fn burst_forwarded(family: Family, per_second: u32) {
 fn all_served(stage: &Stage, per_second: u32) {
     stage.until_entries("TIME_WAIT", per_second as usize * 4);
     accuses_nobody(&diagnose(&stage.watched));
+}
+
+/// Thousands within a second, then a few; the first look meets them coming in.
+fn sudden_burst(family: Family, per_second: u32) {
+    let pair = Pair::new(family, "client", "server");
+    pair.far.tracks();
+    pair.near.is_everybody();
+    pair.far.ip(&everybody_behind(pair.near_address));
+    let listener = closing_server_of(&pair.far, pair.service, LARGE);
+    let client = pair.near.clone();
+    let usual = churn(&client, pair.service, 20);
+    let mut stage = pair.watch_far(vec![usual, listener]);
+    stage.until_entries("TIME_WAIT", 20);
+    let clients = Clients::new(stage.place, per_second, HURRIED).with_many_sources();
+    stage
+        .traffic
+        .push(clients.up_to(u64::from(per_second)).start(&client));
+    stays_healthy(&stage);
+    stage.until_entries("TIME_WAIT", per_second as usize);
 }
 
 /// They come from afar, and more at once than the SYN queue holds: the cookies bring them in all the same.

@@ -9,7 +9,7 @@ use crate::lab::Family::{self, V4, V6};
 use crate::lab::address;
 use crate::stage::{Pair, Routed, Stage, everybody_behind};
 use crate::traffic::{Clients, churn, closing_server};
-use crate::verdict::{Verdict, ctlens_without_room, diagnose};
+use crate::verdict::{Verdict, ctlens_without_room, diagnose, diagnose_with};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -27,6 +27,10 @@ pub fn trials() -> Vec<Trial> {
         trial("none/far-visitors-forwarded", V6, 700, far_visitors_forwarded),
         trial("none/far-backend-forwarded", V6, 700, far_backend_forwarded),
         trial("none/far-clients-forwarded", V4, 700, far_clients_forwarded),
+        trial("none/slow-clients", V4, 150, slow_clients),
+        trial("none/slow-clients", V6, 500, slow_clients),
+        trial("none/slow-clients-forwarded", V4, 300, slow_clients_forwarded),
+        trial("none/slow-backend", V4, 300, slow_backend),
         trial("none/ipv6-only", V6, 200, ipv6_only),
         trial("none/idle", V4, 0, idle),
         trial("none/disk-full", V4, 0, disk_full),
@@ -52,6 +56,21 @@ pub fn closing(family: Family, per_second: u32, watch_near: bool) -> Stage {
 fn nothing(stage: &Stage, per_second: u32) {
     stage.until_entries("TIME_WAIT", per_second as usize * 8);
     accuses_nobody(&diagnose(&stage.watched));
+}
+
+/// Each look at another moment, and over another span.
+const LOOKS: [&[&str]; 4] = [
+    &[],
+    &["--window", "1s"],
+    &["--window", "4s", "--exact"],
+    &["--tap", "1s"],
+];
+
+/// At no moment may anybody be accused.
+pub fn stays_healthy(stage: &Stage) {
+    for more in LOOKS {
+        accuses_nobody(&diagnose_with(&stage.watched, more));
+    }
 }
 
 pub fn accuses_nobody(verdict: &Verdict) {
@@ -146,6 +165,52 @@ fn forwarded_afar(family: Family, per_second: u32, clients: bool, state: &'stati
     nothing_half_open(&routed.watch_firewall(vec![attempts, listener, way]), state);
 }
 
+/// Seconds there and back: each SYN is repeated before its answer has come, and each SYN/ACK before its ACK.
+const SLOW: Duration = Duration::from_millis(1250);
+
+fn slow(to: std::net::SocketAddr, per_second: u32) -> Clients {
+    Clients::new(to, per_second, SLOW * 8)
+}
+
+/// Several looks, once handshakes under way are as many as they will be.
+fn slow_but_healthy(stage: &Stage, state: &'static str, per_second: u32) {
+    stage.until_entries("TIME_WAIT", per_second as usize);
+    stage.until_entries(state, per_second as usize * 2);
+    stays_healthy(stage);
+}
+
+fn slow_clients(family: Family, per_second: u32) {
+    let (pair, way) = Pair::far_apart(family, "client", "server", SLOW);
+    pair.far.tracks();
+    pair.near.is_everybody();
+    pair.far.ip(&everybody_behind(pair.near_address));
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = slow(pair.service, per_second).with_many_sources();
+    let traffic = vec![clients.start(&pair.near), listener, way];
+    slow_but_healthy(&pair.watch_far(traffic), "SYN_RECV", per_second);
+}
+
+fn slow_clients_forwarded(family: Family, per_second: u32) {
+    let (routed, way) = Routed::far_apart(family, true, SLOW);
+    routed.client.is_everybody();
+    let listener = closing_server(&routed.server, routed.service);
+    let clients = slow(routed.service, per_second).with_many_sources();
+    let traffic = vec![clients.start(&routed.client), listener, way];
+    slow_but_healthy(&routed.watch_firewall(traffic), "SYN_RECV", per_second);
+}
+
+fn slow_backend(family: Family, per_second: u32) {
+    let (pair, way) = Pair::far_apart(family, "proxy", "backend", SLOW);
+    pair.near.tracks();
+    let listener = closing_server(&pair.far, pair.service);
+    let clients = slow(pair.service, per_second).start(&pair.near);
+    slow_but_healthy(
+        &pair.watch_near(vec![clients, listener, way]),
+        "SYN_SENT",
+        per_second,
+    );
+}
+
 /// Some attempts die, too few to pile up.
 fn few_fail(family: Family, per_second: u32) {
     let pair = Pair::new(family, "proxy", "backend");
@@ -168,7 +233,8 @@ fn ipv6_only(family: Family, per_second: u32) {
     let listener = closing_server(&pair.far, pair.service);
     let clients = churn(&pair.near, pair.service, per_second);
     let stage = pair.watch_far(vec![clients, listener]);
-    nothing(&stage, per_second);
+    stage.until_entries("TIME_WAIT", per_second as usize * 5);
+    stays_healthy(&stage);
 }
 
 fn idle(family: Family, _: u32) {
