@@ -238,6 +238,23 @@ pub fn completed(pile: &Pile) -> (Sure, f64) {
     (sure, all.value)
 }
 
+/// Of slow handshakes so many were completed for each half-open one, in the time that the slowest takes, …
+const COMPLETED_LATELY_EACH: f64 = 2.0;
+/// … and at most this share is older: a client may always go away in the middle.
+const OLD_SHARE: f64 = 0.1;
+
+/// Whether a pile's handshakes are just slow: there are many at any moment, none gets old, and more are completed.
+pub fn only_slow(pile: &Pile) -> Sure {
+    let (Some(old), Some(lately)) = (pile.old, pile.answered_lately) else {
+        return Sure::No;
+    };
+    let settled = pile.settled();
+    Sure::of(
+        old.high <= settled.low * OLD_SHARE && lately.low >= settled.high * COMPLETED_LATELY_EACH,
+        old.low <= settled.high * OLD_SHARE && lately.high >= settled.low * COMPLETED_LATELY_EACH,
+    )
+}
+
 /// Unanswered SYNs to everywhere, at most this share beside the connections that were answered, …
 const BACKGROUND_SHARE: f64 = 0.05;
 

@@ -2,7 +2,9 @@
 
 use super::cause::Cause;
 use super::damage;
-use super::half_open::{PileUp, Sure, answers_here, background, completed, largest, pile_from, pile_up};
+use super::half_open::{
+    PileUp, Sure, answers_here, background, completed, largest, only_slow, pile_from, pile_up,
+};
 use super::report::Lean;
 use super::rule::{Finding, Verdict, whole};
 use super::trigger::{self, Outcomes};
@@ -72,6 +74,7 @@ fn unexplained(evidence: &Evidence, outcomes: &Outcomes) -> Option<Lean> {
     let piled = |state: TcpState| {
         let (_, pile) = largest(evidence, state)?;
         let innocent = match state {
+            _ if only_slow(pile) == Sure::Yes => true,
             TcpState::SynRecv => completed(pile).0 == Sure::Yes,
             _ => background(evidence, pile).0 == Sure::Yes,
         };

@@ -269,9 +269,13 @@ fn of_syn_recv(evidence: &Evidence, outcomes: &Outcomes) -> Option<Trigger> {
             vec![Cause::SynFlood, Cause::AsymmetricRouting],
             "the sources are not known",
         ),
-        _ => (
+        _ if looks_spoofed(pile) == Sure::No => (
             vec![Cause::AsymmetricRouting, Cause::RulesetDrop],
             "few clients, many entries each: their last ACK, or the SYN/ACK to them, is lost",
+        ),
+        _ => (
+            vec![Cause::AsymmetricRouting, Cause::RulesetDrop],
+            "very many clients, and none that floods: their last ACK, or the SYN/ACK to them, is late or lost",
         ),
     };
     let settle = if direction == Direction::Out {

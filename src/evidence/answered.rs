@@ -9,7 +9,13 @@ use crate::model::Flow;
 /// Distinct ends remembered; those met later count as answering nobody.
 const MAX_ENDS: usize = 65_536;
 
-pub struct Answered(HashMap<(IpAddr, u16), u32>);
+pub struct Answered(HashMap<(IpAddr, u16), Seen>);
+
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    all: u32,
+    lately: u32,
+}
 
 impl Default for Answered {
     fn default() -> Answered {
@@ -18,17 +24,23 @@ impl Default for Answered {
 }
 
 impl Answered {
-    /// An entry that saw an answer. Behind DNAT it is not the address that the SYN was sent to which answers.
-    pub fn add(&mut self, flow: &Flow) {
+    /// An entry that saw an answer; `lately`: a packet within [`SLOWEST_SECS`](super::SLOWEST_SECS). Behind DNAT it is
+    /// not the address that the SYN was sent to which answers.
+    pub fn add(&mut self, flow: &Flow, lately: bool) {
         let key = (flow.reply.src, flow.reply.sport);
-        if let Some(seen) = self.0.get_mut(&key) {
-            *seen = seen.saturating_add(1);
-        } else if self.0.len() < MAX_ENDS {
-            self.0.insert(key, 1);
+        if self.0.len() >= MAX_ENDS && !self.0.contains_key(&key) {
+            return;
         }
+        let seen = self.0.entry(key).or_default();
+        seen.all = seen.all.saturating_add(1);
+        seen.lately = seen.lately.saturating_add(u32::from(lately));
     }
 
     pub fn by(&self, end: &(IpAddr, u16)) -> u64 {
-        self.0.get(end).copied().map_or(0, u64::from)
+        self.0.get(end).map_or(0, |seen| u64::from(seen.all))
+    }
+
+    pub fn lately_by(&self, end: &(IpAddr, u16)) -> u64 {
+        self.0.get(end).map_or(0, |seen| u64::from(seen.lately))
     }
 }

@@ -17,7 +17,7 @@ use super::schedule::{Sender, may_renew_syn_sent};
 use super::stale::StaleTally;
 use super::tap::TapLog;
 use super::vanished::{self, Entered};
-use super::{Counted, Destination, Direction, HalfOpen, RulesetFacts};
+use super::{Counted, Destination, Direction, HalfOpen, RulesetFacts, SLOWEST_SECS};
 use crate::model::{Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple};
 
 /// An answer takes less than this; the first repeat of a SYN comes after one second.
@@ -130,8 +130,16 @@ impl<'a> Census<'a> {
         match flow.tcp_state {
             Some(TcpState::SynSent) => self.half_open(flow, now, false),
             Some(TcpState::SynRecv) => self.half_open(flow, now, true),
-            Some(TcpState::Established | TcpState::TimeWait | TcpState::FinWait) => {
-                self.answered.add(flow);
+            Some(
+                TcpState::Established
+                | TcpState::TimeWait
+                | TcpState::FinWait
+                | TcpState::CloseWait
+                | TcpState::LastAck,
+            ) => {
+                let since = self.since_set_secs(flow);
+                self.answered
+                    .add(flow, since.is_some_and(|secs| secs <= SLOWEST_SECS));
             }
             _ => {}
         }
@@ -203,6 +211,7 @@ impl<'a> Census<'a> {
         let marks = Marks {
             under_way: at_least.is_some_and(|age| age <= HANDSHAKE_SECS) && !again,
             to_self: direction == Direction::Out && self.is_local(&flow.reply.src),
+            insists: self.tap.map(|tap| tap.syns_of(&flow.orig) > 1),
         };
         let fate = match (direction, answered) {
             (Direction::Out, _) => self.by_socket(flow.orig, gone, marks.under_way, answered),

@@ -171,6 +171,12 @@ pub struct Pile {
     pub top_share: Option<Estimate>,
     /// Entries of later states to `destinations`; `None`: their sum.
     pub answered: Option<Estimate>,
+    /// Of these, the ones that a packet touched within [`SLOWEST_SECS`]; `None`: nothing tells.
+    pub answered_lately: Option<Estimate>,
+    /// Entries that nothing touched for longer than [`SLOWEST_SECS`]; `None`: nothing tells.
+    pub old: Option<Estimate>,
+    /// Settled entries whose SYN came again on the wire; `None`: no tap.
+    pub insist: Option<Estimate>,
     /// IPv6 among the entries looked at, 0 to 1.
     pub v6_share: f64,
     /// Outgoing ones whose other end is this host too, 0 to 1.
@@ -210,6 +216,8 @@ pub struct Told {
 }
 
 pub const MAX_DESTINATIONS: usize = 10;
+/// No handshake that somebody waits for takes longer: three SYNs of RFC 6298's schedule (0, 1 and 3 s), and a slow way.
+pub const SLOWEST_SECS: u32 = 10;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Destination {

@@ -101,12 +101,13 @@ impl LastingTally {
                 self.close_wait.add(flow, idle, Marks::default(), Fate::Unclear);
             }
             Some(TcpState::TimeWait) => self.time_wait.add(flow, idle, Marks::default(), Fate::Unclear),
-            _ if flow.proto == proto::UDP && flow.status.seen_reply() => self.answered_udp.add(flow),
+            _ if flow.proto == proto::UDP && flow.status.seen_reply() => self.answered_udp.add(flow, false),
             _ if flow.proto == proto::UDP => {
                 let (direction, to_self) = place;
                 let marks = Marks {
                     under_way: idle.is_some_and(|secs| secs <= ANSWER_SECS),
                     to_self,
+                    insists: None,
                 };
                 self.udp[direction as usize].add(flow, idle, marks, Fate::Unclear);
             }

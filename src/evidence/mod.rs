@@ -35,7 +35,7 @@ pub use census::Census;
 pub use counted::Counted;
 pub use facts::{
     Basis, Crowd, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS,
-    Pile, PortUse, StateRow, Table, TapFacts, Told, Vanished,
+    Pile, PortUse, SLOWEST_SECS, StateRow, Table, TapFacts, Told, Vanished,
 };
 pub use lasting::{DAY_SECS, IDLE_SECS, Idle, Joined, Lasting, Stay};
 pub use meets::{Meets, Packets, meets, within};

@@ -9,7 +9,9 @@ use hdrhistogram::Histogram;
 use super::arrivals::per_second;
 use super::fate::{Fate, Fates};
 use super::few::{End, crowd, top_share};
-use super::{Destination, Direction, MAX_DESTINATIONS, Pile, answered::Answered, sampling::Sample};
+use super::{
+    Destination, Direction, MAX_DESTINATIONS, Pile, SLOWEST_SECS, answered::Answered, sampling::Sample,
+};
 use crate::model::Flow;
 
 /// Distinct sources, and distinct destinations, remembered per pile.
@@ -23,12 +25,15 @@ pub struct Marks {
     pub under_way: bool,
     /// Both ends are this host.
     pub to_self: bool,
+    /// Whether its SYN came again on the wire; `None`: no tap.
+    pub insists: Option<bool>,
 }
 
 pub struct PileTally {
     entries: u64,
     under_way: u64,
     to_self: u64,
+    insist: Option<u64>,
     fates: Fates,
     settled_fates: Fates,
     v6: u64,
@@ -46,6 +51,7 @@ impl Default for PileTally {
             entries: 0,
             under_way: 0,
             to_self: 0,
+            insist: None,
             fates: Fates::default(),
             settled_fates: Fates::default(),
             v6: 0,
@@ -70,6 +76,9 @@ impl PileTally {
             self.ages.saturating_record(u64::from(age));
         }
         self.fates.add(fate);
+        if let Some(insists) = marks.insists {
+            *self.insist.get_or_insert(0) += u64::from(insists && !marks.under_way);
+        }
         if !marks.under_way {
             self.settled_fates.add(fate);
             self.tally_ends(flow);
@@ -131,6 +140,10 @@ impl PileTally {
         let crowd = crowd(&self.sources, sample);
         let largest = largest(self.destinations);
         let by_all = largest.iter().map(|(end, _)| answered.by(end)).sum();
+        let lately = largest.iter().map(|(end, _)| answered.lately_by(end)).sum();
+        let old = self
+            .ages
+            .count_between(u64::from(SLOWEST_SECS) + 1, LONGEST_AGE_SECS);
         Pile {
             entries,
             settled: Some(sample.estimate(settled)),
@@ -143,6 +156,9 @@ impl PileTally {
             median_age_s: (self.ages_known > 0).then(|| self.ages.value_at_quantile(0.5) as u32),
             top_share: Some(top_share(&largest, settled, sample)),
             answered: Some(sample.estimate(by_all)),
+            answered_lately: (self.ages_known > 0).then(|| sample.estimate(lately)),
+            old: (self.ages_known > 0).then(|| sample.estimate(old)),
+            insist: self.insist.map(|insist| sample.estimate(insist)),
             destinations: destinations(largest, answered, sample),
             sources: self.sources.len() as u64,
             sources_capped: self.sources_capped,
@@ -294,12 +310,33 @@ mod tests {
         let mut tally = PileTally::default();
         tally.add(&flow, Some(20), under_way(false), Fate::Held);
         let mut answered = Answered::default();
-        answered.add(&flow);
+        answered.add(&flow, true);
         let got = tally.finish(Sample::all(1), &answered, 0);
         assert_eq!(
             (got.destinations[0].label().as_str(), got.destinations[0].answered),
             ("10.1.0.7:8080", 1)
         );
+    }
+
+    #[test]
+    fn the_old_and_the_insisting_are_counted_apart_from_those_answered_lately() {
+        let mut tally = PileTally::default();
+        let mut flow = Flow::default();
+        flow.reply.sport = 80;
+        for age in [1, 5, SLOWEST_SECS, SLOWEST_SECS + 1] {
+            let marks = Marks {
+                insists: Some(age <= 5),
+                ..under_way(age <= 2)
+            };
+            tally.add(&flow, Some(age), marks, Fate::Held);
+        }
+        let mut answered = Answered::default();
+        answered.add(&flow, true);
+        answered.add(&flow, false);
+        let got = tally.finish(Sample::all(4), &answered, 0);
+        let exact = |count| Some(Estimate::exact(count));
+        assert_eq!((got.old, got.insist), (exact(1.0), exact(1.0)));
+        assert_eq!((got.answered, got.answered_lately), (exact(2.0), exact(1.0)));
     }
 
     #[test]

@@ -70,3 +70,53 @@ fn cookies_that_come_back_are_those_of_clients() {
     assert_eq!((scene(0).as_str(), scene(400).as_str()), ("found", "found"));
     assert_eq!(scene(500), "clear");
 }
+
+fn slow(heap: Heap, old: f64, answered_lately: f64) -> Heap {
+    Heap {
+        old: Some(Figure::Exact(old)),
+        answered_lately: Some(Figure::Exact(answered_lately)),
+        ..heap
+    }
+}
+
+#[test]
+fn slow_clients_are_no_flood() {
+    let scene = |old: f64, lately: f64| {
+        let heap = slow(crowd(heap(6000.0, 300.0, 5700.0, "tap", BACKEND)), old, lately);
+        short(&Scene::default().syn_recv("forward", heap).report())
+    };
+    assert_eq!(scene(600.0, 12_000.0), "none / none");
+    assert_eq!(scene(601.0, 12_000.0), "client / syn-flood");
+    assert_eq!(scene(600.0, 11_999.0), "client / syn-flood");
+}
+
+/// They may hear nothing; but who sends a SYN again waits for its answer.
+#[test]
+fn who_insists_floods_nobody() {
+    let scene = |insist: f64| {
+        let heap = Heap {
+            insist: Some(Figure::Exact(insist)),
+            ..crowd(heap(6000.0, 300.0, 5700.0, "tap", BACKEND))
+        };
+        Scene::default().syn_recv("forward", heap).report()
+    };
+    let report = scene(3000.0);
+    assert_eq!(short(&report), "undecided / undecided");
+    assert!(
+        report.verdict.headline.contains("very many clients"),
+        "{}",
+        report.verdict.headline
+    );
+    assert_eq!(short(&scene(2999.0)), "client / syn-flood");
+}
+
+#[test]
+fn a_slow_backend_is_not_silent() {
+    let scene = |old: f64, lately: f64| {
+        let heap = slow(heap(600.0, 0.0, 600.0, "sockets", BACKEND), old, lately);
+        short(&Scene::default().syn_sent("out", heap).report())
+    };
+    assert_eq!(scene(60.0, 1200.0), "none / none");
+    assert_eq!(scene(61.0, 1200.0), "backend / backend-unresponsive");
+    assert_eq!(scene(60.0, 1199.0), "backend / backend-unresponsive");
+}

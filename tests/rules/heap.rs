@@ -44,6 +44,10 @@ pub struct Heap {
     pub to: BTreeMap<String, Figure>,
     /// Entries in later states, by the same.
     pub answered: BTreeMap<String, u64>,
+    /// … touched within seconds.
+    pub answered_lately: Option<Figure>,
+    pub old: Option<Figure>,
+    pub insist: Option<Figure>,
     pub sources: u64,
     pub one_shot: Option<f64>,
     pub v6_share: f64,
@@ -112,6 +116,9 @@ pub fn pile(heap: &Heap) -> Pile {
         },
         new_per_s: heap.new_per_s.map(Figure::estimate),
         destinations,
+        answered_lately: heap.answered_lately.map(Figure::estimate),
+        old: heap.old.map(Figure::estimate),
+        insist: heap.insist.map(Figure::estimate),
         sources: heap.sources,
         one_shot: heap.one_shot,
         v6_share: heap.v6_share,

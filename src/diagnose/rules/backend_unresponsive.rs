@@ -5,12 +5,12 @@ use super::backend_refusing::refused_of;
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{
     EXACT, HELD_SHARE, PileUp, Sure, answers_here, background, both_ways, concentration, everywhere, listed,
-    one_way, pile_from, pile_up, places, too_few,
+    one_way, only_slow, pile_from, pile_up, places, too_few,
 };
 use crate::diagnose::rule::{
     Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
 };
-use crate::evidence::{Basis, Destination, Direction, Evidence, Pile};
+use crate::evidence::{Basis, Destination, Direction, Evidence, Pile, SLOWEST_SECS};
 use crate::model::Estimate;
 
 pub const RULE: Rule = Rule {
@@ -61,6 +61,12 @@ fn check(evidence: &Evidence) -> Verdict {
     }
     if let Some(other) = answered_after_all(evidence, pile) {
         return other;
+    }
+    if only_slow(pile) == Sure::Yes {
+        return Verdict::clear(format!(
+            "{} SYN_SENT entries are slow handshakes: next to none is older than {SLOWEST_SECS} s, and more were answered",
+            count(pile.settled())
+        ));
     }
     let explained = explained(evidence, direction, pile);
     let theirs = Estimate::sum(explained.iter().map(|d| d.entries));

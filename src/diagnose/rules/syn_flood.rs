@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::overflows;
 use crate::diagnose::cause::Cause;
 use crate::diagnose::half_open::{
-    EXACT, PileUp, Sure, completed, everywhere, listed, pile_up, places, too_few,
+    EXACT, PileUp, Sure, completed, everywhere, listed, only_slow, pile_up, places, too_few,
 };
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, whole};
@@ -20,6 +20,8 @@ const MANY_SOURCES: f64 = 200.0;
 const ONE_SHOT: f64 = 0.8;
 /// Of SYNs that nobody answers, at most this share comes again where nobody waits for the answer.
 const STILL_TRY: f64 = 0.1;
+/// Where this share of the sources sends its SYN again, they are clients, and wait.
+const INSIST: f64 = 0.5;
 /// Cookies of which this share comes back are those of clients.
 const COOKIES_BACK: f64 = 0.5;
 /// A place with so many entries of later states for each half-open one is not dead.
@@ -36,7 +38,8 @@ Example:
   $ ctlens list --state SYN_RECV --top src --limit 20
 shows hundreds of sources with one entry each.
 How it is told apart: SYN_RECV (the server does answer) from hundreds of sources with one entry each, and few connections
-completed beside them; SYN cookies that do not come back. SYN_SENT towards one place, where the wire shows that none of
+completed beside them; SYN cookies that do not come back. Slow clients complete, and those that hear nothing send their
+SYN again: they are no flood. SYN_SENT towards one place, where the wire shows that none of
 so many sources sends its SYN again: clients of a dead backend do, and that is backend-unresponsive. Few sources with
 many entries each are clients that do not hear the answer: a path, not a flood. At a closed port nothing remains but the
 RSTs that answer: then it is undecided against backend-refusing.
@@ -125,12 +128,24 @@ fn unfinished(evidence: &Evidence, direction: Direction, pile: &Pile) -> Verdict
             whole(completed)
         ));
     }
+    if let Some(insist) = insisting(pile) {
+        return Verdict::clear(format!(
+            "{whence}, and on the wire {} send their SYN again, as a client does",
+            count(insist)
+        ));
+    }
     if piled == PileUp::Perhaps || spoofed == Sure::Perhaps || completes == Sure::Perhaps {
         return Verdict::leaning(whence, EXACT);
     }
     let mut items = vec![one_shot(pile, crowd, 2.5)];
     items.extend(cookie_items(evidence));
     Verdict::Found(Box::new(finding(evidence, direction, pile, items)))
+}
+
+/// Entries whose SYN came again, where they are too many for spoofed ones.
+fn insisting(pile: &Pile) -> Option<Estimate> {
+    pile.insist
+        .filter(|insist| insist.low >= pile.settled().high * INSIST)
 }
 
 /// Nobody answers, and nobody tries again: spoofed SYNs to a dead place, or to a SYN queue that is full.
@@ -178,7 +193,10 @@ fn completes(evidence: &Evidence, pile: &Pile) -> (Sure, f64) {
     match cookies(evidence) {
         Some((sent, back)) if back >= sent * COOKIES_BACK => (Sure::Yes, back),
         Some(_) => (Sure::No, 0.0),
-        None => completed(pile),
+        None => {
+            let (sure, all) = completed(pile);
+            (sure.max(only_slow(pile)), all)
+        }
     }
 }
 
