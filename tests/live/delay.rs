@@ -13,6 +13,9 @@ const MOST_UNDER_WAY: usize = 50_000;
 /// A veth frame with its virtio header; segmentation offload makes no larger ones for such short talks.
 const LARGEST_FRAME: usize = 66_000;
 
+/// What comes in while the machine is busy is not lost: bytes of the socket's queue.
+const ROOM: i32 = 8 << 20;
+
 /// Both ends of the way, in the namespace that they were opened in.
 pub struct Way {
     ends: [OwnedFd; 2],
@@ -90,15 +93,18 @@ fn open(interface: &str) -> io::Result<OwnedFd> {
     // SAFETY: fd is a new descriptor that nothing else owns.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
     // The virtio header carries "checksum still to be filled in" across, as a wire of the kernel's own would.
-    for option in [libc::PACKET_VNET_HDR, libc::PACKET_IGNORE_OUTGOING] {
-        let on = 1i32;
-        // SAFETY: the pointer and length describe `on`, which outlives the call.
+    for (level, option, value) in [
+        (libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1),
+        (libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1),
+        (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, ROOM),
+    ] {
+        // SAFETY: the pointer and length describe `value`, which outlives the call.
         let set = unsafe {
             libc::setsockopt(
                 fd,
-                libc::SOL_PACKET,
+                level,
                 option,
-                (&raw const on).cast(),
+                (&raw const value).cast(),
                 size_of::<i32>() as libc::socklen_t,
             )
         };

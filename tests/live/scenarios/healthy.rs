@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 
 use super::{HURRIED, trial};
 use crate::lab::Family::{self, V4, V6};
-use crate::lab::address;
+use crate::lab::{Host, address};
 use crate::stage::{Pair, Routed, Stage, everybody_behind};
 use crate::traffic::{Clients, churn, closing_server};
 use crate::verdict::{Verdict, ctlens_without_room, diagnose, diagnose_with};
@@ -28,7 +28,7 @@ pub fn trials() -> Vec<Trial> {
         trial("none/far-backend-forwarded", V6, 700, far_backend_forwarded),
         trial("none/far-clients-forwarded", V4, 700, far_clients_forwarded),
         trial("none/slow-clients", V4, 150, slow_clients),
-        trial("none/slow-clients", V6, 500, slow_clients),
+        trial("none/slow-clients", V6, 350, slow_clients),
         trial("none/slow-clients-forwarded", V4, 300, slow_clients_forwarded),
         trial("none/slow-backend", V4, 300, slow_backend),
         trial("none/ipv6-only", V6, 200, ipv6_only),
@@ -168,15 +168,19 @@ fn forwarded_afar(family: Family, per_second: u32, clients: bool, state: &'stati
 /// Seconds there and back: each SYN is repeated before its answer has come, and each SYN/ACK before its ACK.
 const SLOW: Duration = Duration::from_millis(1250);
 
-fn slow(to: std::net::SocketAddr, per_second: u32) -> Clients {
-    Clients::new(to, per_second, SLOW * 8)
+/// Joins the traffic once the neighbours know each other, and looks several times: who answers over so long a way loses
+/// what does not fit into the queue of a neighbour that is still asked for its address, and that is no healthy host.
+fn slow_but_healthy(mut stage: Stage, from: &Host, crowd: Clients, state: &'static str, per_second: u32) {
+    stage.traffic.push(slow(stage.place, 1).start(from));
+    stage.until_entries("CLOSE_WAIT", 1);
+    stage.traffic.push(crowd.start(from));
+    stage.until_entries("CLOSE_WAIT", per_second as usize * 4);
+    stage.until_entries(state, per_second as usize * 2);
+    stays_healthy(&stage);
 }
 
-/// Several looks, once handshakes under way are as many as they will be.
-fn slow_but_healthy(stage: &Stage, state: &'static str, per_second: u32) {
-    stage.until_entries("TIME_WAIT", per_second as usize);
-    stage.until_entries(state, per_second as usize * 2);
-    stays_healthy(stage);
+fn slow(to: std::net::SocketAddr, per_second: u32) -> Clients {
+    Clients::new(to, per_second, SLOW * 8)
 }
 
 fn slow_clients(family: Family, per_second: u32) {
@@ -185,27 +189,45 @@ fn slow_clients(family: Family, per_second: u32) {
     pair.near.is_everybody();
     pair.far.ip(&everybody_behind(pair.near_address));
     let listener = closing_server(&pair.far, pair.service);
-    let clients = slow(pair.service, per_second).with_many_sources();
-    let traffic = vec![clients.start(&pair.near), listener, way];
-    slow_but_healthy(&pair.watch_far(traffic), "SYN_RECV", per_second);
+    let (crowd, from) = (
+        slow(pair.service, per_second).with_many_sources(),
+        pair.near.clone(),
+    );
+    slow_but_healthy(
+        pair.watch_far(vec![listener, way]),
+        &from,
+        crowd,
+        "SYN_RECV",
+        per_second,
+    );
 }
 
 fn slow_clients_forwarded(family: Family, per_second: u32) {
     let (routed, way) = Routed::far_apart(family, true, SLOW);
     routed.client.is_everybody();
     let listener = closing_server(&routed.server, routed.service);
-    let clients = slow(routed.service, per_second).with_many_sources();
-    let traffic = vec![clients.start(&routed.client), listener, way];
-    slow_but_healthy(&routed.watch_firewall(traffic), "SYN_RECV", per_second);
+    let (crowd, from) = (
+        slow(routed.service, per_second).with_many_sources(),
+        routed.client.clone(),
+    );
+    slow_but_healthy(
+        routed.watch_firewall(vec![listener, way]),
+        &from,
+        crowd,
+        "SYN_RECV",
+        per_second,
+    );
 }
 
 fn slow_backend(family: Family, per_second: u32) {
     let (pair, way) = Pair::far_apart(family, "proxy", "backend", SLOW);
     pair.near.tracks();
     let listener = closing_server(&pair.far, pair.service);
-    let clients = slow(pair.service, per_second).start(&pair.near);
+    let (crowd, from) = (slow(pair.service, per_second), pair.near.clone());
     slow_but_healthy(
-        &pair.watch_near(vec![clients, listener, way]),
+        pair.watch_near(vec![listener, way]),
+        &from,
+        crowd,
         "SYN_SENT",
         per_second,
     );
