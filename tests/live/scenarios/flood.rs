@@ -12,7 +12,7 @@ use crate::traffic::{Clients, churn, closing_server, closing_server_of, deaf_lis
 use crate::verdict::{Verdict, diagnose};
 
 /// Beyond this the server answers with SYN cookies and keeps nothing.
-const SMALL: i32 = 64;
+pub const SMALL: i32 = 64;
 /// Room for every half-open connection of a scenario.
 const LARGE: i32 = 4096;
 

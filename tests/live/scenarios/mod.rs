@@ -21,6 +21,7 @@ pub mod ports;
 pub mod refused;
 pub mod ruleset;
 pub mod segments;
+pub mod together;
 pub mod unresponsive;
 
 /// What a proxy that is in a hurry waits for a connection.
@@ -40,6 +41,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(nat::trials());
     out.extend(refused::trials());
     out.extend(one_way::trials());
+    out.extend(together::trials());
     out.extend(healthy::trials());
     out.extend(lasting::trials());
     // Last: they have the machine to themselves.

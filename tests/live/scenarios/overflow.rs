@@ -10,7 +10,7 @@ use crate::stage::{Pair, Stage};
 use crate::traffic::{Clients, deaf_listener};
 use crate::verdict::diagnose;
 
-const BACKLOG: i32 = 8;
+pub const BACKLOG: i32 = 8;
 
 pub fn trials() -> Vec<Trial> {
     vec![
