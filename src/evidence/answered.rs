@@ -4,7 +4,14 @@ use std::net::IpAddr;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::model::Flow;
+use super::SLOWEST_SECS;
+use crate::model::{Flow, TcpState};
+
+/// Whether a handshake came before this state, and no reset after it.
+pub fn completed(state: TcpState) -> bool {
+    use TcpState::{CloseWait, Established, FinWait, LastAck, TimeWait};
+    matches!(state, Established | FinWait | CloseWait | LastAck | TimeWait)
+}
 
 /// Distinct ends remembered; those met later count as answering nobody.
 const MAX_ENDS: usize = 65_536;
@@ -24,9 +31,10 @@ impl Default for Answered {
 }
 
 impl Answered {
-    /// An entry that saw an answer; `lately`: a packet within [`SLOWEST_SECS`](super::SLOWEST_SECS). Behind DNAT it is
-    /// not the address that the SYN was sent to which answers.
-    pub fn add(&mut self, flow: &Flow, lately: bool) {
+    /// An entry that saw an answer, and the seconds since its last packet, where known. Behind DNAT it is not the address
+    /// that the SYN was sent to which answers.
+    pub fn add(&mut self, flow: &Flow, idle_secs: Option<u32>) {
+        let lately = idle_secs.is_some_and(|secs| secs <= SLOWEST_SECS);
         let key = (flow.reply.src, flow.reply.sport);
         if self.0.len() >= MAX_ENDS && !self.0.contains_key(&key) {
             return;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use foldhash::{HashSet, HashSetExt};
 
-use super::answered::Answered;
+use super::answered::{Answered, completed};
 use super::fate::Fate;
 use super::lasting::{LastingTally, asks_place, idle_secs};
 use super::nat::NatTally;
@@ -17,7 +17,7 @@ use super::schedule::{Sender, may_renew_syn_sent};
 use super::stale::StaleTally;
 use super::tap::TapLog;
 use super::vanished::{self, Entered};
-use super::{Counted, Destination, Direction, HalfOpen, RulesetFacts, SLOWEST_SECS};
+use super::{Counted, Destination, Direction, HalfOpen, RulesetFacts};
 use crate::model::{Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple};
 
 /// An answer takes less than this; the first repeat of a SYN comes after one second.
@@ -130,17 +130,7 @@ impl<'a> Census<'a> {
         match flow.tcp_state {
             Some(TcpState::SynSent) => self.half_open(flow, now, false),
             Some(TcpState::SynRecv) => self.half_open(flow, now, true),
-            Some(
-                TcpState::Established
-                | TcpState::TimeWait
-                | TcpState::FinWait
-                | TcpState::CloseWait
-                | TcpState::LastAck,
-            ) => {
-                let since = self.since_set_secs(flow);
-                self.answered
-                    .add(flow, since.is_some_and(|secs| secs <= SLOWEST_SECS));
-            }
+            Some(state) if completed(state) => self.answered.add(flow, self.since_set_secs(flow)),
             _ => {}
         }
         let idle = idle_secs(&self.timeouts, flow, self.flow_policies);

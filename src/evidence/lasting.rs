@@ -101,7 +101,7 @@ impl LastingTally {
                 self.close_wait.add(flow, idle, Marks::default(), Fate::Unclear);
             }
             Some(TcpState::TimeWait) => self.time_wait.add(flow, idle, Marks::default(), Fate::Unclear),
-            _ if flow.proto == proto::UDP && flow.status.seen_reply() => self.answered_udp.add(flow, false),
+            _ if flow.proto == proto::UDP && flow.status.seen_reply() => self.answered_udp.add(flow, None),
             _ if flow.proto == proto::UDP => {
                 let (direction, to_self) = place;
                 let marks = Marks {

@@ -310,7 +310,7 @@ mod tests {
         let mut tally = PileTally::default();
         tally.add(&flow, Some(20), under_way(false), Fate::Held);
         let mut answered = Answered::default();
-        answered.add(&flow, true);
+        answered.add(&flow, None);
         let got = tally.finish(Sample::all(1), &answered, 0);
         assert_eq!(
             (got.destinations[0].label().as_str(), got.destinations[0].answered),
@@ -331,12 +331,13 @@ mod tests {
             tally.add(&flow, Some(age), marks, Fate::Held);
         }
         let mut answered = Answered::default();
-        answered.add(&flow, true);
-        answered.add(&flow, false);
+        answered.add(&flow, Some(SLOWEST_SECS));
+        answered.add(&flow, Some(SLOWEST_SECS + 1));
+        answered.add(&flow, None);
         let got = tally.finish(Sample::all(4), &answered, 0);
         let exact = |count| Some(Estimate::exact(count));
         assert_eq!((got.old, got.insist), (exact(1.0), exact(1.0)));
-        assert_eq!((got.answered, got.answered_lately), (exact(2.0), exact(1.0)));
+        assert_eq!((got.answered, got.answered_lately), (exact(3.0), exact(1.0)));
     }
 
     #[test]
