@@ -14,7 +14,7 @@ use super::refusals::StillThere;
 use super::rows::Rows;
 use super::sampling::Sample;
 use super::schedule::{Sender, may_renew_syn_sent};
-use super::stale::StaleTally;
+use super::stale::{Sends, StaleTally};
 use super::tap::TapLog;
 use super::vanished::{self, Entered};
 use super::{Counted, Destination, Direction, HalfOpen, RulesetFacts};
@@ -125,7 +125,16 @@ impl<'a> Census<'a> {
             self.still_there.add(flow, tap);
         }
         self.nat.add(flow, age);
-        self.stale.add(flow, self.since_set_secs(flow));
+        if self.stale.asks_for(flow) {
+            let waited = now.secs_since(self.began);
+            let sends = Sends {
+                since_set_secs: self.since_set_secs(flow),
+                stamped_secs: flow.age_secs(now),
+                syn_renews: self.renewed,
+                syn_again: self.tap.is_some_and(|tap| tap.syn_again(&flow.orig, age, waited)),
+            };
+            self.stale.add(flow, self.direction(flow), sends);
+        }
         self.one_way.add(flow, self.tap);
         match flow.tcp_state {
             Some(TcpState::SynSent) => self.half_open(flow, now, false),
@@ -330,7 +339,7 @@ impl<'a> Census<'a> {
             unseen_syn_acks: tap.map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
             expired: sample.is_part().then_some(sample.expired),
             nat: self.nat.finish(sample, self.rules.as_ref()),
-            stale_nat: self.rules.is_some().then(|| self.stale.finish()),
+            stale_nat: self.stale.finish(sample),
             refusers: tap.map(|tap| self.still_there.refusers(tap, exact, own)),
             one_way: self.one_way.finish(sample, tap, own),
             vanished: tap.filter(|_| exact).map(|tap| self.entered.vanished(tap, own)),

@@ -16,6 +16,7 @@ mod pasted;
 mod pile;
 mod ports;
 pub mod rates;
+mod redirections;
 mod refusals;
 mod rows;
 mod ruleset;

@@ -472,8 +472,8 @@ fn stale(given: &Stale) -> StaleNat {
     let mut reply = orig.inverted();
     (reply.src, reply.sport) = (goes_to.ip(), goes_to.port());
     StaleNat {
-        entries: given.entries,
-        renewed: given.renewed,
+        entries: Estimate::exact(given.entries as f64),
+        renewed: Estimate::exact(given.renewed as f64),
         example: Flow {
             orig,
             reply,
