@@ -27,6 +27,7 @@ mod sought;
 mod stale;
 mod tap;
 mod top;
+mod translations;
 mod vanished;
 mod way;
 mod ways;

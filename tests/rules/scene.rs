@@ -65,6 +65,8 @@ pub struct Translated {
     pub to: String,
     pub by_state: BTreeMap<String, u64>,
     pub range: Option<u64>,
+    /// Which of `rules` gives it.
+    pub rule: Option<usize>,
     pub new_per_s: Option<f64>,
 }
 
@@ -456,6 +458,7 @@ fn nat_use(given: &Translated) -> NatUse {
             .map(|(state, n)| (name(state), *n))
             .collect(),
         range: given.range,
+        rule: given.rule,
         new_per_s: given.new_per_s.map(Estimate::exact),
     }
 }
