@@ -2,11 +2,13 @@
 
 use super::nat_ports_exhausted;
 use crate::diagnose::cause::Cause;
+use crate::diagnose::culprit::place_of;
 use crate::diagnose::losses::{Losses, losses};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{
     Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
 };
+use crate::diagnose::source_nat::{self, Other};
 use crate::evidence::Evidence;
 use crate::model::{Action, FilterRule};
 
@@ -57,12 +59,7 @@ fn check(evidence: &Evidence) -> Verdict {
 }
 
 fn finding(evidence: &Evidence, lost: &Losses, text: String) -> Finding {
-    let in_order = evidence.ruleset.as_ref().and_then(|facts| {
-        let mut rules = facts.source_nat();
-        rules
-            .find(|(_, mapping)| !mapping.fully_random)
-            .map(|(rule, _)| rule)
-    });
+    let in_order = in_order(evidence);
     Finding {
         headline: format!(
             "Conntrack dropped {} packets in {:.1} s that raced to insert the same flow.",
@@ -71,13 +68,26 @@ fn finding(evidence: &Evidence, lost: &Losses, text: String) -> Finding {
         ),
         place: Vec::new(),
         entries: None,
-        evidence: items(evidence, lost, text, in_order),
-        fixes: fixes(in_order),
+        evidence: items(evidence, lost, text, in_order.map(|(_, rule)| rule)),
+        fixes: fixes(evidence, in_order),
         looked: Looked::For(format!(
             "the table has room, chaintoolong rose by {}, and no port range is full",
             lost.too_long
         )),
     }
+}
+
+/// The first rule that picks ports in order and serves addresses whose ports are in use; or else the first of all.
+fn in_order(evidence: &Evidence) -> Option<(usize, &FilterRule)> {
+    let rules = &evidence.ruleset.as_ref()?.ruleset.rules;
+    let plain = |rule: &FilterRule| match &rule.then {
+        Action::Snat(mapping) | Action::Masquerade(mapping) => !mapping.fully_random,
+        _ => false,
+    };
+    let serves = evidence.nat.iter().flatten().filter_map(|used| used.rule);
+    let mut all = serves.chain(0..rules.len());
+    let index = all.find(|index| rules.get(*index).is_some_and(plain))?;
+    Some((index, &rules[index]))
 }
 
 fn items(evidence: &Evidence, lost: &Losses, text: String, in_order: Option<&FilterRule>) -> Vec<Weighed> {
@@ -123,23 +133,21 @@ fn items(evidence: &Evidence, lost: &Losses, text: String, in_order: Option<&Fil
     items
 }
 
-fn fixes(in_order: Option<&FilterRule>) -> Vec<Fix> {
+fn fixes(evidence: &Evidence, in_order: Option<(usize, &FilterRule)>) -> Vec<Fix> {
     let mut fixes = Vec::new();
-    if let Some(rule) = in_order {
-        let verb = match rule.then {
-            Action::Masquerade(_) => "masquerade",
-            _ => "snat",
-        };
-        fixes.push(fix(
-            format!("Add `fully-random` to the {verb} rule"),
-            Some(format!(
-                "nft -a list chain {} {} {}",
-                rule.family.name(),
-                rule.table,
-                rule.chain
-            )),
-            "parallel connections seldom pick the same port then",
-        ));
+    if let Some((facts, (index, rule))) = evidence.ruleset.as_ref().zip(in_order) {
+        fixes.push(match source_nat::add_before(facts, index, Other::FullyRandom) {
+            Some(command) => fix(
+                format!("Pick ports at random, before {}", place_of(rule)),
+                Some(command),
+                "parallel connections seldom pick the same port then; new connections only",
+            ),
+            None => fix(
+                format!("Add `fully-random` to {} (`{}`)", place_of(rule), rule.text),
+                Some(source_nat::show(facts, rule)),
+                "iptables: --random-fully; parallel connections seldom pick the same port then",
+            ),
+        });
     }
     fixes.push(fix(
         "See which flows race: those that begin with two packets at once",

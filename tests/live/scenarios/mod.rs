@@ -20,6 +20,7 @@ pub mod ports;
 pub mod refused;
 pub mod ruleset;
 pub mod segments;
+pub mod stale;
 pub mod unresponsive;
 
 /// What a proxy that is in a hurry waits for a connection.
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(ruleset::trials());
     out.extend(segments::trials());
     out.extend(nat::trials());
+    out.extend(stale::trials());
     out.extend(refused::trials());
     out.extend(one_way::trials());
     out.extend(healthy::trials());
