@@ -15,16 +15,18 @@ use crate::model::{Action, FilterRule};
 pub const RULE: Rule = Rule {
     cause: Cause::InsertClash,
     explain: "\
-What: packets that begin a flow race each other, or pick the same translated port at the same moment; only one entry
-can be inserted, and conntrack drops the other packet.
+What: two packets that begin a flow race each other: two SYNs of one connection, or two clients that get the same
+translated port at the same moment. Only one entry can be inserted, and conntrack drops the other packet.
 Why it matters: clients see delays of exactly 1, 3 or 5 s now and then: a resolver that sends A and AAAA questions
 from one UDP port, or parallel connections through masquerading.
 Example:
   $ conntrack -S
 shows insert_failed rising with the delays, on a table that is nearly empty.
 How it is told apart: insert_failed rises while the table has room (table-full), no port range is full
-(nat-ports-exhausted) and no chain is too long (hash-undersized). clash_resolve counts the races that ended well. A
-delay on every single connection is no race.
+(nat-ports-exhausted) and no chain is too long (hash-undersized). clash_resolve counts the races that ended well: two
+datagrams of one flow (A and AAAA from one port, measured on 6.18, even where DNAT gives them different targets) cost
+no packet, so a rise of it alone is no fault. Two clients with one source port behind masquerade do, UDP as well as
+TCP. A delay on every single connection is no race.
 What to do: masquerade with fully-random, let the resolver use one question at a time, or take DNS out of tracking.
   $ nft add rule ip nat post oifname eth0 masquerade fully-random",
     refutes: "insert_failed flat, a full port range, or a full table",
@@ -62,7 +64,7 @@ fn finding(evidence: &Evidence, lost: &Losses, text: String) -> Finding {
     let in_order = in_order(evidence);
     Finding {
         headline: format!(
-            "Conntrack dropped {} packets in {:.1} s that raced to insert the same flow.",
+            "Conntrack dropped {} first packets in {:.1} s that raced for the same flow or the same translated port.",
             whole(lost.failed as f64),
             evidence.window_secs
         ),
@@ -151,8 +153,8 @@ fn fixes(evidence: &Evidence, in_order: Option<(usize, &FilterRule)>) -> Vec<Fix
     }
     fixes.push(fix(
         "See which flows race: those that begin with two packets at once",
-        Some("conntrack -E -e NEW -p udp -o timestamp | head -n 50".to_string()),
-        "one source port, one resolver: A and AAAA together",
+        Some("conntrack -E -e NEW -o timestamp | head -n 50".to_string()),
+        "clients with one source port, or one client's packets twice: the winner is listed, the loser is not",
     ));
     fixes
 }

@@ -66,10 +66,12 @@ fn check(evidence: &Evidence) -> Verdict {
             ),
             "nft list ruleset | grep -E 'snat|masquerade'; iptables-save -t nat",
         ),
-        (false, _) => Verdict::clear(match seconds_left(fullest, held) {
-            Some(secs) => format!("{text}; at this rate they last for {secs:.0} s"),
-            None => text,
-        }),
+        (false, _) => {
+            let lasts = seconds_left(fullest, held).map_or(String::new(), |secs| {
+                format!("; at this rate they last for {secs:.0} s")
+            });
+            Verdict::clear(format!("{text}{lasts}{}", warning(evidence, fullest, held)))
+        }
         (true, None) => Verdict::leaning(
             format!("{text}, but no counter was watched over a window"),
             "ctlens diagnose --window 5s",
@@ -86,6 +88,22 @@ fn check(evidence: &Evidence) -> Verdict {
             "nft list ruleset | grep -E 'snat|masquerade'",
         ),
         (true, Some(lost)) => Verdict::Found(Box::new(finding(evidence, fullest, held, &lost))),
+    }
+}
+
+/// `found` rises long before a port is missed.
+fn warning(evidence: &Evidence, used: &NatUse, held: Estimate) -> String {
+    let counters = evidence.conntrack.as_ref().filter(|_| evidence.window_secs > 0.0);
+    let tries = counters.and_then(|counters| counters.get("found").copied());
+    let scarce = used
+        .range
+        .is_some_and(|range| held.value >= range as f64 * PRESSED_FROM);
+    match tries.filter(|tries| scarce && *tries > 0) {
+        Some(tries) => format!(
+            "; {} tries met a port in use (found): a warning, and no fault yet",
+            whole(tries as f64)
+        ),
+        None => String::new(),
     }
 }
 

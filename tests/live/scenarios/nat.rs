@@ -1,14 +1,15 @@
 //! Source NAT runs out of ports, or gives the same one twice.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Trial};
 
 use super::{HURRIED, alone, trial};
 use crate::lab::Family::{self, V4, V6};
-use crate::lab::address;
+use crate::lab::{Host, address};
 use crate::stage::{Routed, Stage};
-use crate::traffic::{Clients, churn, closing_server, racing};
+use crate::traffic::{Clients, Traffic, answering_server, churn, closing_server, racing, racing_datagrams};
 use crate::verdict::{diagnose, diagnose_with};
 
 pub fn trials() -> Vec<Trial> {
@@ -102,34 +103,80 @@ pub fn alone_trials() -> Vec<Trial> {
     vec![
         alone("insert-clash/masquerade", 200, clash),
         alone("insert-clash/masquerade", 800, clash),
+        alone("insert-clash/masquerade-udp", 800, clash_of_datagrams),
+        alone("none/udp-races-settled", 800, settled),
     ]
 }
 
 /// Two clients take the same source port in the same moment: both get it translated to itself, and one entry fails.
 fn clash(per_second: u32) -> Completion {
-    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+    races(per_second, racing, |stage| {
+        let verdict = diagnose_with(&stage.watched, &["--window", "6s"]);
+        verdict
+            .blames("firewall", "insert-clash")
+            .without_trigger()
+            .proves("insert-failed-rises", 6.0..=f64::INFINITY);
+        verdict.follow_advice("Pick ports at random", &stage.watched);
+        let random = diagnose(&stage.watched);
+        assert_eq!(
+            random.finding("insert-clash"),
+            "clear",
+            "ports are random now{random}"
+        );
+    })
+}
+
+fn clash_of_datagrams(per_second: u32) -> Completion {
+    races(per_second, racing_datagrams, |stage| {
+        diagnose_with(&stage.watched, &["--window", "6s"])
+            .blames("firewall", "insert-clash")
+            .proves("insert-failed-rises", 6.0..=f64::INFINITY);
+    })
+}
+
+type Race = fn(&Host, [IpAddr; 2], SocketAddr, u32) -> Traffic;
+
+fn races(per_second: u32, race: Race, look: fn(&Stage)) -> Completion {
+    if one_processor() {
         return Completion::ignored_with("a race takes two processors");
     }
     let routed = Routed::new(V4);
     let listener = closing_server(&routed.server, routed.service);
-    translates(&routed, "masquerade");
+    let answers = answering_server(&routed.server, routed.service);
+    routed
+        .firewall
+        .nft("table ip nat { chain post { type nat hook postrouting priority 100; masquerade; }; }");
     let sources = [200, 201].map(|end| address(V4, 1, end));
-    let racers = racing(&routed.client, sources, routed.service, per_second);
-    let stage = routed.watch_firewall(vec![racers, listener]);
-    stage
-        .watched
-        .until("entries", Duration::from_secs(10), |host| host.count() >= 100);
-    let verdict = diagnose_with(&stage.watched, &["--window", "6s"]);
-    verdict
-        .blames("firewall", "insert-clash")
-        .without_trigger()
-        .proves("insert-failed-rises", 6.0..=f64::INFINITY);
-    verdict.follow_advice("Pick ports at random", &stage.watched);
-    let random = diagnose(&stage.watched);
-    assert_eq!(
-        random.finding("insert-clash"),
-        "clear",
-        "ports are random now{random}"
-    );
+    let racers = race(&routed.client, sources, routed.service, per_second);
+    let stage = routed.watch_firewall(vec![racers, listener, answers]);
+    until_hundred(&stage);
+    look(&stage);
     Completion::Completed
+}
+
+/// Two datagrams of one flow meet: the kernel keeps one entry for both, and no packet is lost.
+fn settled(per_second: u32) -> Completion {
+    if one_processor() {
+        return Completion::ignored_with("a race takes two processors");
+    }
+    let routed = Routed::new(V4);
+    let answers = answering_server(&routed.server, routed.service);
+    let client = address(V4, 1, 1);
+    let racers = racing_datagrams(&routed.client, [client; 2], routed.service, per_second);
+    let stage = routed.watch_firewall(vec![racers, answers]);
+    until_hundred(&stage);
+    let verdict = diagnose_with(&stage.watched, &["--window", "6s"]);
+    verdict.blames("none", "none").without_trigger();
+    let settled = verdict.report["counters"]["clash_resolve"].as_u64();
+    assert!(settled.is_some_and(|races| races > 0), "nothing raced{verdict}");
+    Completion::Completed
+}
+
+fn one_processor() -> bool {
+    std::thread::available_parallelism().map_or(1, usize::from) < 2
+}
+
+fn until_hundred(stage: &Stage) {
+    let entries = |host: &Host| host.count() >= 100;
+    stage.watched.until("entries", Duration::from_secs(10), entries);
 }
