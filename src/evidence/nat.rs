@@ -135,7 +135,7 @@ impl NatTally {
 
     /// The fullest range first; ties by address.
     pub fn finish(self, sample: Sample, rules: Option<&RulesetFacts>) -> Vec<NatUse> {
-        let rules: Option<Vec<Translation>> = rules.map(|rules| translations(rules));
+        let rules: Option<Vec<Translation>> = rules.map(translations);
         let served = |(pair, tally): (Pair, Tally)| {
             let serving = rules
                 .as_ref()

@@ -245,7 +245,7 @@ impl<'a> Reading<'a> {
             }
             let path: Vec<&FilterRule> = jumps.iter().copied().chain([rule]).collect();
             let mut step = |does| {
-                let path = path.iter().map(|rule| FilterRule::clone(rule)).collect();
+                let path = path.iter().copied().cloned().collect();
                 steps.push(Step { path, does });
             };
             match &rule.then {
@@ -258,7 +258,7 @@ impl<'a> Reading<'a> {
                     }
                     self.chain(to, &path, steps)?;
                     if let Action::Goto(_) = rule.then {
-                        let path = path.iter().map(|rule| FilterRule::clone(rule)).collect();
+                        let path = path.iter().copied().cloned().collect();
                         let does = ending(jumps);
                         steps.push(Step { path, does });
                     }
