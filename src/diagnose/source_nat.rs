@@ -24,7 +24,12 @@ pub fn add_before(facts: &RulesetFacts, index: usize, other: Other) -> Option<St
     let mut words = vec![asks.to_string()];
     let (ports, flag) = match other {
         Other::AnyPort(protocol, to) => {
-            words.push(towards(protocol, to)?);
+            let asked = format!("{asks} ");
+            let new = towards(protocol, to)?;
+            words.extend(
+                new.into_iter()
+                    .filter(|word| !asked.contains(&format!("{word} "))),
+            );
             (None, "")
         }
         Other::FullyRandom => (mapping.ports, " fully-random"),
@@ -94,14 +99,13 @@ fn conditions<'a>(rule: &'a FilterRule, verb: &str) -> Option<&'a str> {
     understood.then_some(asks.trim_end())
 }
 
-fn towards(protocol: u8, to: SocketAddr) -> Option<String> {
+fn towards(protocol: u8, to: SocketAddr) -> Option<[String; 2]> {
     let family = if to.is_ipv6() { "ip6" } else { "ip" };
     let protocol = proto::name(protocol)?;
-    Some(format!(
-        "{family} daddr {} {protocol} dport {}",
-        to.ip(),
-        to.port()
-    ))
+    Some([
+        format!("{family} daddr {}", to.ip()),
+        format!("{protocol} dport {}", to.port()),
+    ])
 }
 
 fn action(rule: &FilterRule, verb: &str, mapping: Mapping, ports: Option<(u16, u16)>) -> Option<String> {
@@ -189,6 +193,19 @@ mod tests {
             add_before(&facts(with(to_addr("fd00::1")), "post"), 0, Other::FullyRandom).unwrap(),
             "nft insert rule inet nat post handle 7 oifname \"snat0\" snat ip6 to [fd00::1]:5000-5999 fully-random"
         );
+    }
+
+    #[test]
+    fn what_the_rule_asks_for_is_not_asked_twice() {
+        let ports = |port| vec![Match::Protocol(proto::TCP), Match::DestinationPorts(port, port)];
+        let place = Other::AnyPort(proto::TCP, "10.9.1.3:80".parse().unwrap());
+        let added = |port: u16| {
+            let text = format!("tcp dport {port} masquerade");
+            let rule = rule(Action::Masquerade(Mapping::default()), ports(port), &text);
+            add_before(&facts(rule, "post"), 0, place).unwrap()
+        };
+        assert!(added(80).ends_with("handle 7 tcp dport 80 ip daddr 10.9.1.3 masquerade"));
+        assert!(added(8080).contains("tcp dport 8080 ip daddr 10.9.1.3 tcp dport 80 "));
     }
 
     #[test]

@@ -297,11 +297,8 @@ fn more_ports(evidence: &Evidence, used: &NatUse) -> Fix {
                 place_of(rule)
             ),
             Some(command),
-            format!(
-                "new connections get ports from 1024 on; only where nothing relies on the range of that rule. Undo: \
-                 {}, and delete it by its handle",
-                source_nat::show(facts, rule)
-            ),
+            "new connections get ports from 1024 on; only where nothing relies on the range of that rule. Undo: delete it \
+             by its handle",
         ),
         None => fix(
             format!(
