@@ -16,8 +16,8 @@ use super::sampling::Sample;
 use super::schedule::{Sender, may_renew_syn_sent};
 use super::stale::{Sends, StaleTally};
 use super::tap::TapLog;
-use super::vanished::{self, Entered};
-use super::{Counted, Destination, Direction, HalfOpen, RulesetFacts};
+use super::vanished::{self, Entered, Meanwhile};
+use super::{Counted, Direction, HalfOpen, RulesetFacts};
 use crate::model::{Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple};
 
 /// An answer takes less than this; the first repeat of a SYN comes after one second.
@@ -126,12 +126,13 @@ impl<'a> Census<'a> {
         }
         self.nat.add(flow, age);
         if self.stale.asks_for(flow) {
-            let waited = now.secs_since(self.began);
             let sends = Sends {
                 since_set_secs: self.since_set_secs(flow),
                 stamped_secs: flow.age_secs(now),
                 syn_renews: self.renewed,
-                syn_again: self.tap.is_some_and(|tap| tap.syn_again(&flow.orig, age, waited)),
+                syn_again: self
+                    .tap
+                    .is_some_and(|tap| tap.syn_again(&flow.orig, age, now, self.began)),
             };
             self.stale.add(flow, self.direction(flow), sends);
         }
@@ -394,15 +395,4 @@ impl<'a> Census<'a> {
 
 fn is_local(locals: &Option<HashSet<IpAddr>>, addr: &IpAddr) -> bool {
     addr.is_loopback() || locals.as_ref().is_some_and(|locals| locals.contains(addr))
-}
-
-/// What became of the SYN_SENT sockets during the pass.
-#[derive(Default)]
-struct Meanwhile {
-    gave_up: u64,
-    gave_up_settled: u64,
-    new_sockets: u64,
-    /// Waited all along, and have no entry.
-    without_entry: Option<u64>,
-    without_entry_to: Vec<Destination>,
 }
