@@ -111,7 +111,7 @@ fn untracked(facts: &RulesetFacts, face: &Face) -> Option<String> {
     (!facts.tracks(v6)).then(|| format!("no rule makes the kernel track {family}"))
 }
 
-fn place_of(rule: &FilterRule) -> String {
+pub fn place_of(rule: &FilterRule) -> String {
     let family = rule.family.name();
     match (rule.engine, rule.handle) {
         (Engine::NfTables, Some(handle)) => format!("{family} {} {} handle {handle}", rule.table, rule.chain),

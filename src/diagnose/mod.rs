@@ -15,6 +15,7 @@ mod report;
 mod rule;
 mod rules;
 mod share;
+mod source_nat;
 mod trigger;
 
 pub use audit::{AUDIT_SCHEMA, AuditReport, Remark, audit};

@@ -14,10 +14,10 @@ use super::refusals::StillThere;
 use super::rows::Rows;
 use super::sampling::Sample;
 use super::schedule::{Sender, may_renew_syn_sent};
-use super::stale::StaleTally;
+use super::stale::{Sends, StaleTally};
 use super::tap::TapLog;
-use super::vanished::{self, Entered};
-use super::{Counted, Destination, Direction, HalfOpen, RulesetFacts};
+use super::vanished::{self, Entered, Meanwhile};
+use super::{Counted, Direction, HalfOpen, RulesetFacts};
 use crate::model::{Flow, Moment, Snapshot, Socket, SocketState, TableLook, TcpState, Timeouts, Tuple};
 
 /// An answer takes less than this; the first repeat of a SYN comes after one second.
@@ -125,7 +125,17 @@ impl<'a> Census<'a> {
             self.still_there.add(flow, tap);
         }
         self.nat.add(flow, age);
-        self.stale.add(flow, self.since_set_secs(flow));
+        if self.stale.asks_for(flow) {
+            let sends = Sends {
+                since_set_secs: self.since_set_secs(flow),
+                stamped_secs: flow.age_secs(now),
+                syn_renews: self.renewed,
+                syn_again: self
+                    .tap
+                    .is_some_and(|tap| tap.syn_again(&flow.orig, age, now, self.began)),
+            };
+            self.stale.add(flow, self.direction(flow), sends);
+        }
         self.one_way.add(flow, self.tap);
         match flow.tcp_state {
             Some(TcpState::SynSent) => self.half_open(flow, now, false),
@@ -329,7 +339,7 @@ impl<'a> Census<'a> {
             unseen_syn_acks: tap.map(|_| sample.estimate(self.unseen_syn_acks).value as u64),
             expired: sample.is_part().then_some(sample.expired),
             nat: self.nat.finish(sample, self.rules.as_ref()),
-            stale_nat: self.rules.is_some().then(|| self.stale.finish()),
+            stale_nat: self.stale.finish(sample),
             refusers: tap.map(|tap| self.still_there.refusers(tap, exact, own)),
             one_way: self.one_way.finish(sample, tap, own),
             vanished: tap.filter(|_| exact).map(|tap| self.entered.vanished(tap, own)),
@@ -384,15 +394,4 @@ impl<'a> Census<'a> {
 
 fn is_local(locals: &Option<HashSet<IpAddr>>, addr: &IpAddr) -> bool {
     addr.is_loopback() || locals.as_ref().is_some_and(|locals| locals.contains(addr))
-}
-
-/// What became of the SYN_SENT sockets during the pass.
-#[derive(Default)]
-struct Meanwhile {
-    gave_up: u64,
-    gave_up_settled: u64,
-    new_sockets: u64,
-    /// Waited all along, and have no entry.
-    without_entry: Option<u64>,
-    without_entry_to: Vec<Destination>,
 }

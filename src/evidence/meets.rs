@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::model::{Condition, Family, FilterRule, Match, proto};
 
-/// What is known of packets that vanish: TCP, and what of their ends.
+/// What is known of packets, and of their ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Packets {
     pub src: Option<IpAddr>,
@@ -13,6 +13,8 @@ pub struct Packets {
     pub dport: Option<u16>,
     /// Bits of `ct state` that they may have; 0: not told.
     pub state: u32,
+    /// IP protocol number; absent: TCP.
+    pub proto: Option<u8>,
 }
 
 /// Whether a rule meets certain packets.
@@ -54,7 +56,7 @@ fn answer(what: &Match, packets: &Packets) -> Option<bool> {
         Match::Destination(addr, bits) => packets.dst.map(|dst| within(dst, *addr, *bits)),
         Match::SourcePorts(low, high) => packets.sport.map(|port| (*low..=*high).contains(&port)),
         Match::DestinationPorts(low, high) => packets.dport.map(|port| (*low..=*high).contains(&port)),
-        Match::Protocol(number) => Some(*number == proto::TCP),
+        Match::Protocol(number) => Some(*number == packets.proto.unwrap_or(proto::TCP)),
         Match::State(bits) => match packets.state {
             0 => None,
             state => Some(state & bits != 0),

@@ -87,6 +87,14 @@ impl TapLog {
         self.syns.get(orig).map_or(0, |seen| seen.times)
     }
 
+    /// Whether the wire showed a repeated SYN of an entry that is so old; `began`: when the tap had ended at the latest.
+    pub fn syn_again(&self, orig: &Tuple, age_secs: Option<u32>, now: Moment, began: Moment) -> bool {
+        // CTA_TIMEOUT is cut to whole seconds; the first SYN of an entry born during the tap is no repeat.
+        let opened = now.secs_since(self.ended.unwrap_or(began)) + self.facts.secs;
+        let born_before = age_secs.is_some_and(|age| f64::from(age) - 1.0 > opened);
+        self.syns_of(orig) >= if born_before { 1 } else { 2 }
+    }
+
     /// Tuples of all SYNs, with how often each was seen.
     pub fn syns(&self) -> impl Iterator<Item = (&Tuple, u32)> {
         self.syns.iter().map(|(tuple, seen)| (tuple, seen.times))

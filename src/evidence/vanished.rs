@@ -28,6 +28,17 @@ pub fn wanted<'a>(sockets: impl Iterator<Item = &'a Tuple>) -> Vec<Destination> 
     out
 }
 
+/// What became of the SYN_SENT sockets during the pass.
+#[derive(Default)]
+pub struct Meanwhile {
+    pub gave_up: u64,
+    pub gave_up_settled: u64,
+    pub new_sockets: u64,
+    /// Waited all along, and have no entry.
+    pub without_entry: Option<u64>,
+    pub without_entry_to: Vec<Destination>,
+}
+
 /// Which of the tapped SYNs have an entry. It grows with the tap, which is bounded.
 pub struct Entered(HashSet<Tuple>);
 

@@ -1,6 +1,6 @@
 //! Packets made by hand, byte by byte.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 const TCP_BYTES: u16 = 20;
 const TCP: u8 = 6;
@@ -69,6 +69,21 @@ pub fn forged(segment: &Forged) -> Vec<u8> {
         }
         _ => unreachable!("both ends have one family"),
     }
+}
+
+/// A datagram of one byte, IPv4.
+pub fn datagram(from: SocketAddrV4, to: SocketAddrV4) -> Vec<u8> {
+    const UDP: u8 = 17;
+    let mut out = vec![0x45, 0, 0, 29, 0, 0, 0x40, 0, 64, UDP, 0, 0];
+    out.extend(from.ip().octets());
+    out.extend(to.ip().octets());
+    let sum = checksum(&out);
+    out[10..12].copy_from_slice(&sum.to_be_bytes());
+    out.extend(from.port().to_be_bytes());
+    out.extend(to.port().to_be_bytes());
+    // length, and no checksum
+    out.extend([0, 9, 0, 0, b'?']);
+    out
 }
 
 /// Addresses that nobody has: RFC 2544's block, and one of the unique local ones.

@@ -1,14 +1,16 @@
-//! Two clients whose SYNs meet in the same moment, each on a processor of its own.
+//! Two first packets that meet in the same moment, each sent from a processor of its own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-use crate::packet::{Forged, SYN, forged};
 use crate::socket::{pin, raw_socket, send};
 
-/// Pairs of SYNs from both sources, with the same source port, until it is dropped.
+/// What is sent from an address and port; the number is that of the pair.
+pub type Make = fn(SocketAddr, SocketAddr, u32) -> Vec<u8>;
+
+/// Pairs of packets from both sources, with the same source port, until it is dropped.
 pub struct Racers {
     go: Arc<AtomicU32>,
     done: Arc<AtomicU32>,
@@ -18,7 +20,7 @@ pub struct Racers {
 
 impl Racers {
     /// In the namespace of the thread that calls it.
-    pub fn new(sources: [IpAddr; 2], to: SocketAddr) -> Racers {
+    pub fn new(sources: [IpAddr; 2], to: SocketAddr, make: Make) -> Racers {
         let (go, done, stop) = <(Arc<AtomicU32>, Arc<AtomicU32>, Arc<AtomicBool>)>::default();
         let threads = sources.into_iter().enumerate().map(|(processor, from)| {
             let (go, done, stop) = (go.clone(), done.clone(), stop.clone());
@@ -34,15 +36,9 @@ impl Racers {
                         continue;
                     }
                     last = number;
-                    let syn = forged(&Forged {
-                        from: SocketAddr::new(from, 1024 + (number % 60_000) as u16),
-                        to,
-                        seq: number.wrapping_mul(7919),
-                        ack: 0,
-                        flags: SYN,
-                        options: Vec::new(),
-                    });
-                    send(&socket, to, &syn).unwrap_or_else(|error| panic!("sending to {to}: {error}"));
+                    let from = SocketAddr::new(from, 1024 + (number % 60_000) as u16);
+                    send(&socket, to, &make(from, to, number))
+                        .unwrap_or_else(|error| panic!("sending to {to}: {error}"));
                     done.fetch_add(1, Ordering::AcqRel);
                 }
             })

@@ -15,8 +15,8 @@ use crate::delay::Way;
 use crate::inside::inside;
 use crate::lab::Host;
 use crate::pace::tick;
-use crate::packet::{Forged, forged, spoofed_syn};
-use crate::race::Racers;
+use crate::packet::{Forged, SYN, datagram, forged, spoofed_syn};
+use crate::race::{Make, Racers};
 use crate::socket::{connect, raw_socket, send, set_backlog, somebody_calls};
 
 pub use clients::Clients;
@@ -308,8 +308,31 @@ pub fn forge(host: &Host, per_second: u32, make: impl Fn(u32) -> Forged + Send +
 
 /// Pairs of SYNs from both sources, sent in the same moment from the same port.
 pub fn racing(host: &Host, sources: [IpAddr; 2], to: SocketAddr, per_second: u32) -> Traffic {
+    let syn = |from, to, number: u32| {
+        forged(&Forged {
+            from,
+            to,
+            seq: number.wrapping_mul(7919),
+            ack: 0,
+            flags: SYN,
+            options: Vec::new(),
+        })
+    };
+    pairs(host, sources, to, per_second, syn)
+}
+
+/// The same with datagrams, IPv4.
+pub fn racing_datagrams(host: &Host, sources: [IpAddr; 2], to: SocketAddr, per_second: u32) -> Traffic {
+    let make = |from, to, _| match (from, to) {
+        (SocketAddr::V4(from), SocketAddr::V4(to)) => datagram(from, to),
+        _ => unreachable!("these are IPv4"),
+    };
+    pairs(host, sources, to, per_second, make)
+}
+
+fn pairs(host: &Host, sources: [IpAddr; 2], to: SocketAddr, per_second: u32, make: Make) -> Traffic {
     start(host, move |run| {
-        let racers = Racers::new(sources, to);
+        let racers = Racers::new(sources, to, make);
         while run.goes_on() {
             for _ in 0..run.due(per_second) {
                 racers.once();

@@ -14,6 +14,7 @@ mod lasting;
 mod lasts;
 mod late;
 mod missing;
+mod nat;
 mod outside;
 mod refusals;
 mod sampled;

@@ -65,6 +65,8 @@ pub struct Translated {
     pub to: String,
     pub by_state: BTreeMap<String, u64>,
     pub range: Option<u64>,
+    /// Which of `rules` gives it.
+    pub rule: Option<usize>,
     pub new_per_s: Option<f64>,
 }
 
@@ -456,6 +458,7 @@ fn nat_use(given: &Translated) -> NatUse {
             .map(|(state, n)| (name(state), *n))
             .collect(),
         range: given.range,
+        rule: given.rule,
         new_per_s: given.new_per_s.map(Estimate::exact),
     }
 }
@@ -472,8 +475,8 @@ fn stale(given: &Stale) -> StaleNat {
     let mut reply = orig.inverted();
     (reply.src, reply.sport) = (goes_to.ip(), goes_to.port());
     StaleNat {
-        entries: given.entries,
-        renewed: given.renewed,
+        entries: Estimate::exact(given.entries as f64),
+        renewed: Estimate::exact(given.renewed as f64),
         example: Flow {
             orig,
             reply,

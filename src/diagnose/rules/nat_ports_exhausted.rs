@@ -1,19 +1,23 @@
 //! Source NAT finds no free port towards one destination.
 
 use crate::diagnose::cause::Cause;
+use crate::diagnose::culprit::place_of;
 use crate::diagnose::losses::{Losses, losses};
 use crate::diagnose::report::Fix;
 use crate::diagnose::rule::{
     Finding, Looked, Rule, Verdict, Weighed, count, estimate, fact, fix, remark, whole,
 };
+use crate::diagnose::source_nat::{self, Other};
 use crate::evidence::{Evidence, NatUse};
-use crate::model::{Estimate, TcpState, proto};
+use crate::model::{Action, Estimate, TcpState, proto};
 
 /// The kernel tries 128 ports at random and then fewer: from this share on it fails to find one now and then
 /// (nf_nat_l4proto_unique_tuple).
 const LOSES_FROM: f64 = 0.9;
 /// Without a known range: so many ports towards one destination are most of any.
 const MANY: f64 = 40_000.0;
+/// Without a known range: so many may well be all of it.
+const MAY_FILL: f64 = 256.0;
 /// From 6.12 on a new connection takes the port of one that closes (nf_nat_used_tuple_harder).
 const TAKES_CLOSING: (u32, u32) = (6, 12);
 
@@ -54,10 +58,20 @@ fn check(evidence: &Evidence) -> Verdict {
     let text = said(fullest, held);
     let lost = losses(evidence);
     match (full, lost) {
-        (false, _) => Verdict::clear(match seconds_left(fullest, held) {
-            Some(secs) => format!("{text}; at this rate they last for {secs:.0} s"),
-            None => text,
-        }),
+        (false, Some(lost)) if lost.together() && may_fill(evidence, nat) => Verdict::leaning_to(
+            vec![Cause::NatPortsExhausted, Cause::InsertClash],
+            format!(
+                "{} packets were lost, and how many ports the rules give is not known",
+                lost.failed
+            ),
+            "nft list ruleset | grep -E 'snat|masquerade'; iptables-save -t nat",
+        ),
+        (false, _) => {
+            let lasts = seconds_left(fullest, held).map_or(String::new(), |secs| {
+                format!("; at this rate they last for {secs:.0} s")
+            });
+            Verdict::clear(format!("{text}{lasts}{}", warning(evidence, fullest, held)))
+        }
         (true, None) => Verdict::leaning(
             format!("{text}, but no counter was watched over a window"),
             "ctlens diagnose --window 5s",
@@ -75,6 +89,28 @@ fn check(evidence: &Evidence) -> Verdict {
         ),
         (true, Some(lost)) => Verdict::Found(Box::new(finding(evidence, fullest, held, &lost))),
     }
+}
+
+/// `found` rises long before a port is missed.
+fn warning(evidence: &Evidence, used: &NatUse, held: Estimate) -> String {
+    let counters = evidence.conntrack.as_ref().filter(|_| evidence.window_secs > 0.0);
+    let tries = counters.and_then(|counters| counters.get("found").copied());
+    let scarce = used
+        .range
+        .is_some_and(|range| held.value >= range as f64 * PRESSED_FROM);
+    match tries.filter(|tries| scarce && *tries > 0) {
+        Some(tries) => format!(
+            "; {} tries met a port in use (found): a warning, and no fault yet",
+            whole(tries as f64)
+        ),
+        None => String::new(),
+    }
+}
+
+/// Whether ports whose range is not known may be all of it.
+fn may_fill(evidence: &Evidence, nat: &[NatUse]) -> bool {
+    let may = |used: &NatUse| used.range.is_none() && held(evidence, used).value >= MAY_FILL;
+    nat.iter().any(may)
 }
 
 /// Ports that no new connection can take.
@@ -135,6 +171,11 @@ fn finding(evidence: &Evidence, used: &NatUse, held: Estimate, lost: &Losses) ->
         0.0,
         format!("they are {}", states.join(", ")),
     ));
+    let rules = evidence.ruleset.as_ref().map(|facts| &facts.ruleset.rules);
+    if let Some(rule) = rules.zip(used.rule).and_then(|(rules, index)| rules.get(index)) {
+        let text = format!("{} (`{}`) gives this range", place_of(rule), rule.text);
+        items.push(remark("range-by-rule", 0.0, text));
+    }
     if let Some(rate) = used.new_per_s.filter(|rate| rate.value >= 1.0) {
         let text = format!("{} a second get a port and keep it", count(rate));
         items.push(estimate("ports-taken", 0.0, text, rate, "ports per second"));
@@ -144,10 +185,15 @@ fn finding(evidence: &Evidence, used: &NatUse, held: Estimate, lost: &Losses) ->
         .map_or("the".to_string(), |range| format!("the {}", whole(range as f64)));
     Finding {
         headline: format!(
-            "Source NAT has used up {range} ports of {} towards {}: {} SYNs were lost in {:.1} s.",
+            "Source NAT has used up {range} ports of {} towards {}: {} {} were lost in {:.1} s.",
             used.snat,
             used.place(),
             whole(lost.failed as f64),
+            if used.proto == proto::TCP {
+                "SYNs"
+            } else {
+                "first datagrams"
+            },
             evidence.window_secs
         ),
         place: vec![used.place().to_string()],
@@ -165,52 +211,109 @@ fn finding(evidence: &Evidence, used: &NatUse, held: Estimate, lost: &Losses) ->
 }
 
 fn fixes(evidence: &Evidence, used: &NatUse) -> Vec<Fix> {
-    let mut out = Vec::new();
-    let waiting = used.by_state.get(TcpState::SynSent.name()).copied().unwrap_or(0);
-    if waiting as f64 * 2.0 > used.used.value {
-        let family = if used.dst.is_ipv6() { "-f ipv6 " } else { "" };
+    let mut out = by_state(evidence, used);
+    out.push(more_ports(evidence, used));
+    out
+}
+
+/// What the state that holds most of the ports asks for.
+fn by_state(evidence: &Evidence, used: &NatUse) -> Vec<Fix> {
+    let most = |state: TcpState| {
+        let entries = used.by_state.get(state.name()).copied().unwrap_or(0);
+        entries as f64 * 2.0 > held(evidence, used).value
+    };
+    if used.proto == proto::UDP {
+        return vec![fix(
+            format!(
+                "See which clients of {} use a new port for each datagram",
+                used.place()
+            ),
+            Some(format!(
+                "ctlens list --proto udp --dport {} --top src --limit 20",
+                used.dport
+            )),
+            "each source port takes a translated port until its entry expires",
+        )];
+    }
+    if most(TcpState::SynSent) {
+        return unanswered(used);
+    }
+    let keep = fix(
+        format!("Keep connections to {} open between requests", used.place()),
+        None,
+        "keep-alive or a pool: each connection takes a port of its own",
+    );
+    let mut out = vec![keep];
+    if most(TcpState::TimeWait) {
         out.push(fix(
+            "Shorten how long a closed connection holds its port",
+            Some(format!(
+                "sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait={TIME_WAIT_SECS}"
+            )),
+            "new entries only; the kernels at both ends remember it for 60 s",
+        ));
+    }
+    out
+}
+
+fn unanswered(used: &NatUse) -> Vec<Fix> {
+    let family = if used.dst.is_ipv6() { "-f ipv6 " } else { "" };
+    vec![
+        fix(
             "Delete the half-open entries that hold the ports",
             Some(format!(
                 "conntrack -D {family}-p tcp --state SYN_SENT --reply-src {} --reply-port-src {} >/dev/null",
                 used.dst, used.dport
             )),
             "frees their ports at once",
-        ));
-        out.push(fix(
+        ),
+        fix(
             "Shorten how long an unanswered SYN holds its port",
             Some("sysctl -w net.netfilter.nf_conntrack_tcp_timeout_syn_sent=35".to_string()),
             "new entries only",
-        ));
-    }
-    let rule = evidence.ruleset.as_ref().and_then(|facts| {
-        let mut rules = facts.source_nat();
-        rules.find(|(_, mapping)| {
-            mapping
-                .addresses
-                .is_none_or(|(low, high)| low <= used.snat && used.snat <= high)
-        })
-    });
-    if let Some((rule, _)) = rule {
-        out.push(fix(
-            "Give its rule more addresses, or a wider range of ports",
-            Some(format!(
-                "nft -a list chain {} {} {}",
-                rule.family.name(),
-                rule.table,
-                rule.chain
-            )),
-            "each address brings the whole range again; new connections only",
-        ));
-    } else {
-        out.push(fix(
+        ),
+    ]
+}
+
+fn more_ports(evidence: &Evidence, used: &NatUse) -> Fix {
+    let effect = "each address brings the whole range again; new connections only";
+    let known = evidence.ruleset.as_ref().zip(used.rule);
+    let Some((facts, rule)) = known.and_then(|(facts, index)| Some((facts, facts.ruleset.rules.get(index)?)))
+    else {
+        return fix(
             "Give source NAT more addresses, or a wider range of ports",
             None,
-            "each address brings the whole range again; new connections only",
-        ));
+            effect,
+        );
+    };
+    let names_range = matches!(rule.then, Action::Snat(m) | Action::Masquerade(m) if m.ports.is_some());
+    let any_port = Other::AnyPort(used.proto, used.place());
+    let wider = used.rule.filter(|_| names_range);
+    match wider.and_then(|index| source_nat::add_before(facts, index, any_port)) {
+        Some(command) => fix(
+            format!(
+                "Let connections to {} take any port, before {}",
+                used.place(),
+                place_of(rule)
+            ),
+            Some(command),
+            "new connections get ports from 1024 on; only where nothing relies on the range of that rule. Undo: delete it \
+             by its handle",
+        ),
+        None => fix(
+            format!(
+                "Give {} (`{}`) more addresses, or a wider range of ports",
+                place_of(rule),
+                rule.text
+            ),
+            Some(source_nat::show(facts, rule)),
+            effect,
+        ),
     }
-    out
 }
+
+/// TCP_TIMEWAIT_LEN of include/net/tcp.h.
+const TIME_WAIT_SECS: u32 = 60;
 
 /// Whether a range is so full that ports are missed now and then; `None` where that was not seen.
 pub fn pressed(evidence: &Evidence) -> Option<bool> {
@@ -222,7 +325,10 @@ pub fn pressed(evidence: &Evidence) -> Option<bool> {
             None => held >= MANY,
         }
     };
-    Some(nat.iter().any(pressed))
+    if nat.iter().any(pressed) {
+        return Some(true);
+    }
+    (!may_fill(evidence, nat)).then_some(false)
 }
 
 /// Half of the kernel's tries meet a port in use.

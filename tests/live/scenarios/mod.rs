@@ -21,6 +21,7 @@ pub mod ports;
 pub mod refused;
 pub mod ruleset;
 pub mod segments;
+pub mod stale;
 pub mod together;
 pub mod unresponsive;
 
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(ruleset::trials());
     out.extend(segments::trials());
     out.extend(nat::trials());
+    out.extend(stale::trials());
     out.extend(refused::trials());
     out.extend(one_way::trials());
     out.extend(together::trials());

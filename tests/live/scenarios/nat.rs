@@ -1,6 +1,6 @@
-//! Source NAT runs out of ports, and entries keep mappings that no rule gives any more.
+//! Source NAT runs out of ports, or gives the same one twice.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use libtest_mimic::{Completion, Trial};
@@ -8,20 +8,19 @@ use libtest_mimic::{Completion, Trial};
 use super::healthy::stays_healthy;
 use super::{HURRIED, alone, trial};
 use crate::lab::Family::{self, V4, V6};
-use crate::lab::address;
+use crate::lab::{Host, address};
 use crate::stage::{Routed, Stage};
-use crate::traffic::{Clients, again_and_again, churn, closing_server, racing};
+use crate::traffic::{Clients, Traffic, answering_server, churn, closing_server, racing, racing_datagrams};
 use crate::verdict::{diagnose, diagnose_with};
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("nat-ports-exhausted/masquerade", V4, 150, masquerade),
         trial("nat-ports-exhausted/masquerade", V6, 400, masquerade),
+        trial("nat-ports-exhausted/snat", V4, 120, snat),
         trial("nat-ports-exhausted/snat", V4, 300, snat),
         trial("none/nat-light-load", V4, 100, light_load),
         trial("none/nat-full-of-time-wait", V4, 300, full_of_time_wait),
-        trial("stale-nat-entry/udp", V4, 5, stale_udp),
-        trial("stale-nat-entry/udp", V6, 50, stale_udp),
     ]
 }
 
@@ -56,6 +55,13 @@ fn exhausted(family: Family, per_second: u32, verb: &str) {
         .names(stage.place)
         .proves("nat-ports-in-use", 450.0..=500.0)
         .proves("syns-lost", f64::from(per_second)..=f64::INFINITY);
+    verdict.follow_advice("Let connections to", &stage.watched);
+    let wider = diagnose(&stage.watched);
+    assert_eq!(
+        wider.finding("nat-ports-exhausted"),
+        "clear",
+        "any port now{wider}"
+    );
     verdict.follow_advice("Delete the half-open entries", &stage.watched);
 }
 
@@ -98,81 +104,80 @@ pub fn alone_trials() -> Vec<Trial> {
     vec![
         alone("insert-clash/masquerade", 200, clash),
         alone("insert-clash/masquerade", 800, clash),
+        alone("insert-clash/masquerade-udp", 800, clash_of_datagrams),
+        alone("none/udp-races-settled", 800, settled),
     ]
 }
 
 /// Two clients take the same source port in the same moment: both get it translated to itself, and one entry fails.
 fn clash(per_second: u32) -> Completion {
-    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+    races(per_second, racing, |stage| {
+        let verdict = diagnose_with(&stage.watched, &["--window", "6s"]);
+        verdict
+            .blames("firewall", "insert-clash")
+            .without_trigger()
+            .proves("insert-failed-rises", 6.0..=f64::INFINITY);
+        verdict.follow_advice("Pick ports at random", &stage.watched);
+        let random = diagnose(&stage.watched);
+        assert_eq!(
+            random.finding("insert-clash"),
+            "clear",
+            "ports are random now{random}"
+        );
+    })
+}
+
+fn clash_of_datagrams(per_second: u32) -> Completion {
+    races(per_second, racing_datagrams, |stage| {
+        diagnose_with(&stage.watched, &["--window", "6s"])
+            .blames("firewall", "insert-clash")
+            .proves("insert-failed-rises", 6.0..=f64::INFINITY);
+    })
+}
+
+type Race = fn(&Host, [IpAddr; 2], SocketAddr, u32) -> Traffic;
+
+fn races(per_second: u32, race: Race, look: fn(&Stage)) -> Completion {
+    if one_processor() {
         return Completion::ignored_with("a race takes two processors");
     }
     let routed = Routed::new(V4);
     let listener = closing_server(&routed.server, routed.service);
-    translates(&routed, "masquerade");
+    let answers = answering_server(&routed.server, routed.service);
+    routed
+        .firewall
+        .nft("table ip nat { chain post { type nat hook postrouting priority 100; masquerade; }; }");
     let sources = [200, 201].map(|end| address(V4, 1, end));
-    let racers = racing(&routed.client, sources, routed.service, per_second);
-    let stage = routed.watch_firewall(vec![racers, listener]);
-    stage
-        .watched
-        .until("entries", Duration::from_secs(10), |host| host.count() >= 100);
-    let verdict = diagnose_with(&stage.watched, &["--window", "6s"]);
-    verdict
-        .blames("firewall", "insert-clash")
-        .without_trigger()
-        .proves("insert-failed-rises", 6.0..=f64::INFINITY);
-    verdict.follow_advice("Add `fully-random`", &stage.watched);
+    let racers = race(&routed.client, sources, routed.service, per_second);
+    let stage = routed.watch_firewall(vec![racers, listener, answers]);
+    until_hundred(&stage);
+    look(&stage);
     Completion::Completed
 }
 
-/// A client sends from one port from before the service moved, and goes on.
-fn stale_udp(family: Family, _: u32) {
-    let routed = Routed::new(family);
-    let service = SocketAddr::new(routed.service.ip(), 514);
-    let any: IpAddr = if service.is_ipv4() {
-        [0, 0, 0, 0].into()
-    } else {
-        [0u16; 8].into()
-    };
-    // Nobody listens there; what refuses them never comes back.
-    routed.server.nft(
-        "table inet deaf { chain pre { type filter hook prerouting priority raw; udp dport 514 drop; }; }",
-    );
-    let mut socket = None;
-    let client = again_and_again(&routed.client, move || {
-        let socket = socket.get_or_insert_with(|| UdpSocket::bind((any, 5140)).expect("a port"));
-        let _ = socket.send_to(b"<13>still here", service);
-    });
-    let stage = routed.watch_firewall(vec![client]);
-    stage
-        .watched
-        .until("an entry", Duration::from_secs(10), |host| host.count() >= 1);
-    let family = if service.is_ipv4() { "ip" } else { "ip6" };
-    let moved = if service.is_ipv4() {
-        "10.77.2.9:5140"
-    } else {
-        "[fd77:2::9]:5140"
-    };
-    stage.watched.nft(&format!(
-        "table {family} nat {{ chain pre {{ type nat hook prerouting priority dstnat; \
-         {family} daddr {} udp dport 514 dnat to {moved}; }}; }}",
-        service.ip()
-    ));
-    let verdict = diagnose(&stage.watched);
-    verdict
-        .blames("firewall", "stale-nat-entry")
-        .without_trigger()
-        .names(service)
-        .names(moved);
-    verdict.follow_advice("Delete the entry by its tuple", &stage.watched);
-    stage
-        .watched
-        .until("the mapping of today", Duration::from_secs(10), |host| {
-            maps(host, moved)
-        });
+/// Two datagrams of one flow meet: the kernel keeps one entry for both, and no packet is lost.
+fn settled(per_second: u32) -> Completion {
+    if one_processor() {
+        return Completion::ignored_with("a race takes two processors");
+    }
+    let routed = Routed::new(V4);
+    let answers = answering_server(&routed.server, routed.service);
+    let client = address(V4, 1, 1);
+    let racers = racing_datagrams(&routed.client, [client; 2], routed.service, per_second);
+    let stage = routed.watch_firewall(vec![racers, answers]);
+    until_hundred(&stage);
+    let verdict = diagnose_with(&stage.watched, &["--window", "6s"]);
+    verdict.blames("none", "none").without_trigger();
+    let settled = verdict.report["counters"]["clash_resolve"].as_u64();
+    assert!(settled.is_some_and(|races| races > 0), "nothing raced{verdict}");
+    Completion::Completed
 }
 
-fn maps(host: &crate::lab::Host, moved: &str) -> bool {
-    let to: SocketAddr = moved.parse().expect("address:port");
-    let list = crate::verdict::ctlens(&["list", "--netns", &host.netns, "--format", "json"]).1;
-    list.contains(&format!("\"{}\"", to.ip()))
+fn one_processor() -> bool {
+    std::thread::available_parallelism().map_or(1, usize::from) < 2
+}
+
+fn until_hundred(stage: &Stage) {
+    let entries = |host: &Host| host.count() >= 100;
+    stage.watched.until("entries", Duration::from_secs(10), entries);
 }
