@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::values::{age, duration, keys, mark, prefix, protocol, release, state, tap};
+use super::values::{Keys, age, duration, keys, mark, prefix, protocol, release, state, tap};
 use crate::collect::Prefix;
 use crate::model::TcpState;
 
@@ -296,10 +296,6 @@ pub enum When {
     Always,
     Never,
 }
-
-/// The keys of `list --top`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keys(pub Vec<crate::evidence::Key>);
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::args::Keys;
 use crate::collect::Prefix;
+use crate::evidence::Key;
 use crate::model::{TcpState, proto, version};
 
 /// How long a window or a tap may be.
@@ -93,9 +93,13 @@ pub fn mark(text: &str) -> Result<(u32, u32), String> {
         .ok_or_else(|| "not a mark: a number, 0x…, or VALUE/MASK".to_string())
 }
 
+/// The keys of `list --top`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys(pub Vec<Key>);
+
 pub fn keys(text: &str) -> Result<Keys, String> {
     let key = |word: &str| {
-        crate::evidence::Key::from_name(word).ok_or_else(|| {
+        Key::from_name(word).ok_or_else(|| {
             format!("unknown key {word}: src, dst, sport, dport, proto, state, zone or mark, joined by `:`")
         })
     };

@@ -1,11 +1,10 @@
 //! The verdict that accuses nobody, and the plain facts behind it.
 
 use super::cause::Cause;
-use super::half_open::{PILE_SHARE, pile_from, sum};
-use super::judge::{blank, unseen_sources};
+use super::half_open::{PILE_SHARE, listed, pile_from, sum};
+use super::outcomes::Outcomes;
 use super::report::Judgement;
 use super::rule::{Verdict, Weighed, confidence, count, fact, remark, whole};
-use super::trigger::Outcomes;
 use crate::evidence::Evidence;
 use crate::model::Estimate;
 
@@ -31,7 +30,7 @@ pub fn nothing(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
     }
     let piled = piled(evidence);
     let entries = evidence.table.as_ref().and_then(|t| t.count);
-    let mut blank = blank(Cause::None);
+    let mut blank = Judgement::blank(Cause::None);
     blank.headline = match (piled, entries) {
         (Some(piled), Some(all)) => format!(
             "Nothing found: {} half-open of {} entries, no pile-up and no pressure. {} of {} causes were looked for.",
@@ -99,3 +98,14 @@ pub fn seen(evidence: &Evidence) -> Vec<Weighed> {
     }
     out
 }
+
+/// What could not be seen lowers the confidence, whatever it might have shown.
+pub fn unseen_sources(evidence: &Evidence) -> Option<Weighed> {
+    let sources: Vec<String> = evidence.gaps.iter().map(|gap| gap.source.clone()).collect();
+    let nats = -(NATS_PER_GAP * sources.len() as f64).min(MOST_NATS_OF_GAPS);
+    let text = format!("not seen: {}", listed(&sources));
+    (!sources.is_empty()).then(|| fact("not-seen", nats, text, sources.len() as f64, "sources"))
+}
+
+const NATS_PER_GAP: f64 = 0.5;
+const MOST_NATS_OF_GAPS: f64 = 1.5;

@@ -1,9 +1,9 @@
 //! The order of faults by the damage they do, and which of several is the bottleneck.
 
 use super::cause::Cause;
+use super::outcomes::{self, Outcomes};
 use super::report::Other;
 use super::rule::{EVEN_ODDS, Finding, Verdict, confidence};
-use super::trigger::{self, Outcomes};
 use crate::evidence::Evidence;
 
 /// Gravest first; among equals the one that explains more entries.
@@ -63,7 +63,7 @@ pub fn found<'a>(outcomes: &Outcomes<'a>) -> Vec<(Cause, &'a Finding)> {
 pub fn gravest<'a>(evidence: &Evidence, outcomes: &Outcomes<'a>) -> Option<(Cause, &'a Finding)> {
     // A flood overflows the SYN queue too: the program is not slow where its accept queue has room.
     let flooded =
-        trigger::found(outcomes, Cause::SynFlood).is_some() && trigger::accept_queues_fine(evidence);
+        outcomes::found(outcomes, Cause::SynFlood).is_some() && outcomes::accept_queues_fine(evidence);
     let mut all = found(outcomes);
     all.retain(|(cause, _)| !(flooded && *cause == Cause::ListenerOverflow));
     let likely = all

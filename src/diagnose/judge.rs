@@ -1,13 +1,14 @@
 //! The rules' answers become one verdict: who holds the pile-up or, where nothing is held, who fails.
 
 use super::cause::{Cause, Side};
-use super::clean::{may_hide_a_pile, nothing, seen};
+use super::clean::{may_hide_a_pile, nothing, seen, unseen_sources};
 use super::damage;
-use super::half_open::{listed, sum};
+use super::half_open::sum;
 use super::lean;
+use super::outcomes::{self, Outcomes};
 use super::report::{Judgement, Lean, RuledOut};
-use super::rule::{EVEN_ODDS, Finding, Verdict, Weighed, confidence, fact};
-use super::trigger::{self, Outcomes};
+use super::rule::{EVEN_ODDS, Finding, Verdict, Weighed, confidence};
+use super::trigger;
 use crate::evidence::Evidence;
 use crate::model::TcpState;
 
@@ -104,7 +105,7 @@ fn accuse(evidence: &Evidence, outcomes: &Outcomes, cause: Cause, finding: &Find
     if let Some((_, filler)) = damage::largest_hold(outcomes).filter(|_| cause == Cause::TableFull) {
         fixes.extend(filler.fixes.clone());
     }
-    let other = trigger.as_ref().and_then(|t| trigger::found(outcomes, t.cause));
+    let other = trigger.as_ref().and_then(|t| outcomes::found(outcomes, t.cause));
     if let (Some(trigger), Some(other)) = (&trigger, other) {
         // What can be mended on this host comes first; what another one must mend, last.
         let at = if mended_here(trigger.cause) {
@@ -127,7 +128,7 @@ fn accuse(evidence: &Evidence, outcomes: &Outcomes, cause: Cause, finding: &Find
         trigger,
         evidence: items.into_iter().map(|w| w.item.clone()).collect(),
         fix_first: fixes,
-        ..blank(cause)
+        ..Judgement::blank(cause)
     }
 }
 
@@ -139,17 +140,6 @@ fn mended_here(cause: Cause) -> bool {
 fn items_lack(items: &[Weighed], wanted: &Weighed) -> bool {
     items.iter().all(|w| w.item.id != wanted.item.id)
 }
-
-/// What could not be seen lowers the confidence, whatever it might have shown.
-pub fn unseen_sources(evidence: &Evidence) -> Option<Weighed> {
-    let sources: Vec<String> = evidence.gaps.iter().map(|gap| gap.source.clone()).collect();
-    let nats = -(NATS_PER_GAP * sources.len() as f64).min(MOST_NATS_OF_GAPS);
-    let text = format!("not seen: {}", listed(&sources));
-    (!sources.is_empty()).then(|| fact("not-seen", nats, text, sources.len() as f64, "sources"))
-}
-
-const NATS_PER_GAP: f64 = 0.5;
-const MOST_NATS_OF_GAPS: f64 = 1.5;
 
 fn amplification(evidence: &Evidence, cause: Cause) -> Option<f64> {
     let state = match cause {
@@ -163,7 +153,7 @@ fn amplification(evidence: &Evidence, cause: Cause) -> Option<f64> {
 /// `failing`: who was found to fail, while it is open whether the firewall holds what he sets off.
 fn undecided(evidence: &Evidence, lean: Lean, failing: Option<(Cause, &Finding)>) -> Judgement {
     let names: Vec<&str> = lean.causes.iter().map(|c| c.name()).collect();
-    let mut blank = blank(Cause::Undecided);
+    let mut blank = Judgement::blank(Cause::Undecided);
     blank.headline = match names[..] {
         [] => format!("Not decided: {}.", lean.because),
         _ => format!(
@@ -182,20 +172,4 @@ fn undecided(evidence: &Evidence, lean: Lean, failing: Option<(Cause, &Finding)>
     blank.evidence = items.into_iter().map(|w| w.item).collect();
     blank.leans_to = Some(lean);
     blank
-}
-
-pub fn blank(cause: Cause) -> Judgement {
-    Judgement {
-        bottleneck: cause.side(),
-        cause,
-        confidence: 0.5,
-        headline: String::new(),
-        amplification: None,
-        trigger: None,
-        evidence: Vec::new(),
-        others: Vec::new(),
-        ruled_out: Vec::new(),
-        fix_first: Vec::new(),
-        leans_to: None,
-    }
 }

@@ -5,9 +5,10 @@ use super::damage;
 use super::half_open::{
     PileUp, Sure, answers_here, background, completed, largest, only_slow, pile_from, pile_up,
 };
+use super::outcomes::Outcomes;
 use super::report::Lean;
 use super::rule::{Finding, Verdict, whole};
-use super::trigger::{self, Outcomes};
+use super::trigger;
 use crate::evidence::Evidence;
 use crate::model::TcpState;
 

@@ -10,6 +10,7 @@ mod judge;
 mod lean;
 mod logged;
 mod losses;
+mod outcomes;
 mod page;
 mod report;
 mod rule;

@@ -63,6 +63,25 @@ pub struct Judgement {
     pub leans_to: Option<Lean>,
 }
 
+impl Judgement {
+    /// What every verdict begins with.
+    pub fn blank(cause: Cause) -> Judgement {
+        Judgement {
+            bottleneck: cause.side(),
+            cause,
+            confidence: 0.5,
+            headline: String::new(),
+            amplification: None,
+            trigger: None,
+            evidence: Vec::new(),
+            others: Vec::new(),
+            ruled_out: Vec::new(),
+            fix_first: Vec::new(),
+            leans_to: None,
+        }
+    }
+}
+
 /// Who leaves the SYNs unanswered in the first place.
 #[derive(Clone, Debug, Serialize)]
 pub struct Trigger {

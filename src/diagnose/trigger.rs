@@ -4,14 +4,12 @@ use super::cause::{Cause, Side};
 use super::damage;
 use super::half_open::{Sure, answers_here, both_ways, largest, one_way, pile_from, places};
 use super::logged;
+use super::outcomes::{Outcomes, accept_queues_fine, found};
 use super::report::{Lean, Trigger};
 use super::rule::{Finding, Verdict, confidence};
 use super::rules::{looks_spoofed, overflows};
 use crate::evidence::{Direction, Evidence, Pile};
 use crate::model::TcpState;
-
-/// What the other rules found, by cause.
-pub type Outcomes<'a> = [(Cause, &'a Verdict)];
 
 /// A less certain finding is no trigger yet.
 const SURE_ENOUGH: f64 = 0.6;
@@ -55,13 +53,6 @@ const UNFINISHED: [Cause; 5] = [
     Cause::SynFlood,
     Cause::AsymmetricRouting,
 ];
-
-pub fn found<'a>(outcomes: &Outcomes<'a>, wanted: Cause) -> Option<&'a Finding> {
-    outcomes.iter().find_map(|(cause, verdict)| match verdict {
-        Verdict::Found(finding) if *cause == wanted => Some(finding.as_ref()),
-        _ => None,
-    })
-}
 
 /// What set the bottleneck off; `None` where nothing had to.
 pub fn of(evidence: &Evidence, outcomes: &Outcomes, cause: Cause, finding: &Finding) -> Option<Trigger> {
@@ -234,11 +225,6 @@ fn in_question(evidence: &Evidence, pile: &Pile) -> Trigger {
         "ctlens diagnose --window 10s"
     };
     undecided(places(pile), causes, because, settle)
-}
-
-/// Only the SYN queue is full, as a flood does it.
-pub fn accept_queues_fine(evidence: &Evidence) -> bool {
-    overflows(evidence).is_some_and(|o| o.accept == 0)
 }
 
 /// What a rule leans to that could not answer: causes, why, and what would settle it.

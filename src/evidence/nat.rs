@@ -8,7 +8,7 @@ use foldhash::{HashMap, HashMapExt};
 use super::arrivals::ARRIVAL_SECS;
 use super::ruleset::RulesetFacts;
 use super::sampling::Sample;
-use super::translations::{Serving, Translation, serving, translations};
+use super::translations::{FIRST_FREE, Serving, Translation, WHOLE_RANGE, serving, translations};
 use crate::model::{Estimate, Flow, TcpState, proto};
 
 /// Pairs of a translated address and a destination that are remembered: where there are more, those with few entries are
@@ -16,11 +16,6 @@ use crate::model::{Estimate, Flow, TcpState, proto};
 const MAX_PAIRS: usize = 16_384;
 /// Pairs reported, fullest first.
 const MAX_REPORTED: usize = 16;
-/// Where no rule names a range, nf_nat_l4proto_unique_tuple() searches 1024 to 65535 for source ports that are not below
-/// 1024, and ports below it for those that are.
-const FIRST_FREE: u16 = 1024;
-pub const WHOLE_RANGE: u64 = 65_536 - FIRST_FREE as u64;
-
 /// Translated ports towards one destination.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NatUse {

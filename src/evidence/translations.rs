@@ -3,10 +3,13 @@
 use std::net::IpAddr;
 
 use super::meets::{Meets, Packets, meets};
-use super::nat::WHOLE_RANGE;
 use super::ruleset::RulesetFacts;
 use crate::model::{Action, FilterRule, Mapping};
 
+/// Where no rule names a range, nf_nat_l4proto_unique_tuple() searches 1024 to 65535 for source ports that are not below
+/// 1024, and ports below it for those that are.
+pub const FIRST_FREE: u16 = 1024;
+pub const WHOLE_RANGE: u64 = 65_536 - FIRST_FREE as u64;
 /// Rules of source NAT that are compared with each pair.
 const MAX_RULES: usize = 256;
 /// So many ports that all lie in a rule's range are no accident.

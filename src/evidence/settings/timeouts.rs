@@ -2,7 +2,6 @@
 
 use super::idle::default_secs;
 use super::numbers::grouped;
-use super::units::MOST_MINUTES;
 use super::{Context, Lint, Said, Severity};
 use crate::evidence::schedule::longest_gap_secs;
 use crate::model::Action;
@@ -45,6 +44,8 @@ pub const LINTS: &[Lint] = &[
 
 const CT: &str = "net.netfilter.nf_conntrack_";
 pub const ESTABLISHED_FLOOR_SECS: i64 = 7_440;
+/// What looks like minutes; the floor of ESTABLISHED is two hours in seconds.
+pub const MOST_MINUTES: i64 = 300;
 
 /// The least that a live connection needs.
 struct Floor {

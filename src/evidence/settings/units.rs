@@ -1,6 +1,7 @@
 //! Numbers in the wrong unit.
 
 use super::numbers::all;
+use super::timeouts::{ESTABLISHED_FLOOR_SECS, MOST_MINUTES};
 use super::{Context, Lint, Said, Severity};
 
 pub const LINTS: &[Lint] = &[
@@ -86,9 +87,6 @@ fn not_seconds(context: &Context, out: &mut Vec<Said>) {
     }
 }
 
-/// What looks like minutes; the floor of ESTABLISHED is two hours in seconds.
-pub const MOST_MINUTES: i64 = 300;
-
 /// 120 for two hours.
 fn minutes(context: &Context, out: &mut Vec<Said>) {
     let name = format!("{CT}tcp_timeout_established");
@@ -97,6 +95,6 @@ fn minutes(context: &Context, out: &mut Vec<Said>) {
         return;
     };
     let why = format!("{minutes} s close idle connections within minutes; were minutes meant?");
-    let meant = (minutes * 60).max(super::timeouts::ESTABLISHED_FLOOR_SECS);
+    let meant = (minutes * 60).max(ESTABLISHED_FLOOR_SECS);
     out.push(Said::of(index, why).write(format!("{name} = {meant}")));
 }

@@ -2,8 +2,7 @@
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 
-use super::expressions::Parts;
-use super::rule::verdict;
+use super::expressions::{Parts, verdict};
 use super::{SUBSYSTEM, after_header};
 use crate::model::{Action, Family};
 use crate::wire::Malformed;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::text;
-use crate::model::{Condition, Match};
+use crate::model::{Action, Condition, Match};
 use crate::wire::netlink::attributes;
 use crate::wire::{Malformed, be32};
 
@@ -299,4 +299,30 @@ fn interface(value: &[u8]) -> String {
     } else {
         format!("{name}*")
     }
+}
+
+/// `NFTA_DATA_VERDICT` within, with NFTA_VERDICT_CODE and NFTA_VERDICT_CHAIN.
+pub fn verdict(nested: &[u8]) -> Result<Option<Action>, Malformed> {
+    let mut out = None;
+    for attribute in attributes(nested) {
+        let (kind, value) = attribute?;
+        if kind != 2 {
+            continue;
+        }
+        let parts = Parts::of(value)?;
+        let chain = || parts.text(2).unwrap_or("").to_string();
+        out = match parts
+            .bytes(1)
+            .and_then(|code| be32(code, 0))
+            .map(|code| code as i32)
+        {
+            Some(0) => Some(Action::Drop),
+            Some(1) => Some(Action::Accept),
+            Some(-3) => Some(Action::Jump(chain())),
+            Some(-4) => Some(Action::Goto(chain())),
+            Some(-5) => Some(Action::Return),
+            _ => None,
+        };
+    }
+    Ok(out)
 }

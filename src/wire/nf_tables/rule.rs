@@ -1,11 +1,13 @@
 //! One rule: what it asks of a packet, and what it does with it.
 
-use super::expressions::{Held, Parts, Registers, between, compared, ct_field, meta_field, payload_field};
+use super::expressions::{
+    Held, Parts, Registers, between, compared, ct_field, meta_field, payload_field, verdict,
+};
 use super::lookup::{self, Lookup};
 use super::{after_header, family, nat, tally, text, xt};
 use crate::model::{Action, Condition, Engine, Family, FilterRule, Match, Tally};
 use crate::wire::netlink::attributes;
-use crate::wire::{Malformed, be32, be64};
+use crate::wire::{Malformed, be64};
 
 /// Expressions of one rule that are read: more is no rule that anybody writes.
 const MAX_EXPRESSIONS: usize = 256;
@@ -233,30 +235,4 @@ impl Reading {
             _ => self.when(false, Match::Other(format!("object {name}"))),
         }
     }
-}
-
-/// `NFTA_DATA_VERDICT` within, with NFTA_VERDICT_CODE and NFTA_VERDICT_CHAIN.
-pub fn verdict(nested: &[u8]) -> Result<Option<Action>, Malformed> {
-    let mut out = None;
-    for attribute in attributes(nested) {
-        let (kind, value) = attribute?;
-        if kind != 2 {
-            continue;
-        }
-        let parts = Parts::of(value)?;
-        let chain = || parts.text(2).unwrap_or("").to_string();
-        out = match parts
-            .bytes(1)
-            .and_then(|code| be32(code, 0))
-            .map(|code| code as i32)
-        {
-            Some(0) => Some(Action::Drop),
-            Some(1) => Some(Action::Accept),
-            Some(-3) => Some(Action::Jump(chain())),
-            Some(-4) => Some(Action::Goto(chain())),
-            Some(-5) => Some(Action::Return),
-            _ => None,
-        };
-    }
-    Ok(out)
 }
