@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::values::{Keys, age, duration, keys, mark, prefix, protocol, release, state, tap};
-use crate::collect::Prefix;
+use super::values::{Keys, age, bytes, duration, keys, mark, prefix, protocol, release, state, tap};
+use crate::collect::{FlowFilter, Prefix};
 use crate::model::TcpState;
 
 const AFTER: &str = "\
@@ -69,6 +69,19 @@ pub enum Command {
     /// matches enough of the table: a dump that matches little of a full hash stalls packets. The result is the same
     /// either way. Rows stream: memory does not grow with the table.
     List(ListArgs),
+    /// New entries, changes and ends as they happen
+    ///
+    /// Rows are those of conntrack -E; an end says why: expired (its timeout ran out), refused (a RST to the SYN),
+    /// evicted (early_drop in a full table), reused (a new connection took its tuple or port, or room was made among
+    /// closed ones), deleted (by a program, named by its netlink port). Address, port and protocol filters run in the
+    /// kernel. Events that find no room in the buffer are counted exactly, and a [LOST] row says so where they are missing.
+    ///
+    /// Listening costs the traffic of this host some µs for each new flow, in every namespace; UPDATE is not listened to
+    /// unless asked for. Entries that are older than the first listener send no events while nf_conntrack_events is 2, its
+    /// default.
+    ///
+    /// JSON is one object per line, with the schema ctlens.event/1.
+    Events(EventsArgs),
     /// Write what a diagnosis looks at into a file that --from replays
     ///
     /// The file is pcapng with the raw netlink messages, so tshark and Wireshark open it; a name that ends in .zst is
@@ -241,6 +254,27 @@ pub struct RecordArgs {
 pub struct ListArgs {
     #[command(flatten)]
     pub common: CommonArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Only entries whose timeout was set at least so long ago
+    #[arg(long, value_name = "DURATION", value_parser = age)]
+    pub older_than: Option<Duration>,
+    /// Count by these instead: src, dst, sport, dport, proto, state, zone, mark, joined by `:`
+    #[arg(long, value_name = "KEYS", value_parser = keys)]
+    pub top: Option<Keys>,
+    /// At most so many rows (with --top: 20 unless given)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Every entry, which is what list reads anyway
+    #[arg(long)]
+    pub exact: bool,
+    #[command(flatten)]
+    pub harm: HarmArgs,
+}
+
+/// Which entries.
+#[derive(Debug, Clone, Args)]
+pub struct FilterArgs {
     /// Only this TCP state: SYN_SENT, SYN_RECV, ESTABLISHED, FIN_WAIT, CLOSE_WAIT, LAST_ACK, TIME_WAIT, CLOSE, SYN_SENT2
     #[arg(long, value_name = "STATE", value_parser = state)]
     pub state: Option<TcpState>,
@@ -262,26 +296,79 @@ pub struct ListArgs {
     /// Protocol, by name or number
     #[arg(long, value_name = "PROTO", value_parser = protocol)]
     pub proto: Option<u8>,
-    /// Only entries whose timeout was set at least so long ago
-    #[arg(long, value_name = "DURATION", value_parser = age)]
-    pub older_than: Option<Duration>,
     /// Only this conntrack zone
     #[arg(long, value_name = "ZONE")]
     pub zone: Option<u16>,
     /// Only this mark; with a mask only the bits in it
     #[arg(long, value_name = "MARK[/MASK]", value_parser = mark)]
     pub mark: Option<(u32, u32)>,
-    /// Count by these instead: src, dst, sport, dport, proto, state, zone, mark, joined by `:`
-    #[arg(long, value_name = "KEYS", value_parser = keys)]
-    pub top: Option<Keys>,
-    /// At most so many rows (with --top: 20 unless given)
+}
+
+impl From<&FilterArgs> for FlowFilter {
+    fn from(args: &FilterArgs) -> FlowFilter {
+        FlowFilter {
+            state: args.state,
+            unreplied: args.unreplied,
+            src: args.src,
+            dst: args.dst,
+            sport: args.sport,
+            dport: args.dport,
+            proto: args.proto,
+            zone: args.zone,
+            mark: args.mark,
+            ..FlowFilter::default()
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct EventsArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// What to hear of: new, update, destroy, joined by `,`; each update costs the traffic some µs
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', default_values_t = [Kind::New, Kind::Destroy])]
+    pub kinds: Vec<Kind>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Only entries that went for this reason: expired, refused, evicted, reused, deleted
+    #[arg(long, value_name = "REASON")]
+    pub gone: Option<Reason>,
+    /// Stop after so long (else: Ctrl-C)
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub lasting: Option<Duration>,
+    /// Stop after so many events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
-    /// Every entry, which is what list reads anyway
-    #[arg(long)]
-    pub exact: bool,
-    #[command(flatten)]
-    pub harm: HarmArgs,
+    /// Room for events that come faster than they are read; an event takes about 1,283 bytes
+    #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = bytes)]
+    pub buffer: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    New,
+    Update,
+    Destroy,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::New => "new",
+            Kind::Update => "update",
+            Kind::Destroy => "destroy",
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Reason {
+    Expired,
+    Refused,
+    Evicted,
+    Reused,
+    Deleted,
+    Unknown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -130,6 +130,7 @@ fn recorded_netns(about: &str) -> Option<String> {
         Command::Status(args) => args.common.netns,
         Command::Diagnose(args) => args.common.netns,
         Command::List(args) => args.common.netns,
+        Command::Events(args) => args.common.netns,
         Command::Record(args) => args.netns,
         Command::Explain(_) | Command::Audit(_) => None,
     };

@@ -8,6 +8,7 @@ pub mod args;
 mod commands;
 mod door;
 pub mod look;
+mod stop;
 mod terminal;
 mod values;
 
@@ -31,6 +32,7 @@ pub fn run() -> ExitCode {
         Command::Audit(args) => commands::audit(args),
         Command::Explain(args) => commands::explain(args),
         Command::List(args) => commands::list(args),
+        Command::Events(args) => commands::events(args),
         Command::Record(args) => commands::record(args),
     };
     let outcome = outcome.unwrap_or_else(|error| {

@@ -44,6 +44,11 @@ impl Rows {
         forgive(self.out.write_all(&self.row))
     }
 
+    /// False where nobody reads any more.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        forgive(self.out.flush())
+    }
+
     pub fn finish(mut self) -> io::Result<()> {
         forgive(self.out.flush())?;
         Ok(())

@@ -15,6 +15,27 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(span)
 }
 
+/// `8M`, `512K`, `65536`.
+pub fn bytes(text: &str) -> Result<u32, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let scale: u64 = match unit {
+        "" => 1,
+        "K" | "k" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        _ => return Err(format!("unknown unit {unit}: try K or M")),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "not a size: try 8M or 512K".to_string())?;
+    match number.checked_mul(scale) {
+        Some(size) if (LEAST_BUFFER..=MOST_BUFFER).contains(&size) => Ok(size as u32),
+        _ => Err("a buffer has between 4K and 512M".to_string()),
+    }
+}
+
+const LEAST_BUFFER: u64 = 4 << 10;
+const MOST_BUFFER: u64 = 512 << 20;
+
 /// Entries live long: an established connection's timeout is 5 days unless set otherwise.
 pub fn age(text: &str) -> Result<Duration, String> {
     span(text)
@@ -121,6 +142,15 @@ mod tests {
         assert_eq!(duration("0"), Ok(Duration::ZERO));
         for bad in ["", "x", "-1s", "5y", "1e999", "NaN", "25h"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(bytes("8M"), Ok(8 << 20));
+        assert_eq!(bytes("4096"), Ok(4096));
+        for bad in ["", "M", "1G", "-1", "1K", "600M", "99999999999999999999"] {
+            assert!(bytes(bad).is_err(), "{bad}");
         }
     }
 

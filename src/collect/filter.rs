@@ -32,6 +32,11 @@ impl Prefix {
         }
     }
 
+    /// The address and how many of its bits count.
+    pub fn parts(&self) -> (IpAddr, u8) {
+        (self.addr, self.bits)
+    }
+
     fn exact_v4(&self) -> Option<Ipv4Addr> {
         match self.addr {
             IpAddr::V4(addr) if self.bits == 32 => Some(addr),
@@ -68,6 +73,14 @@ impl FlowFilter {
 
     pub fn matches(&self, flow: &Flow, timeouts: &Timeouts) -> bool {
         let age = || timeouts.since_set_secs(flow);
+        self.wants(flow)
+            && self
+                .older_than_secs
+                .is_none_or(|secs| age().is_some_and(|age| age >= secs))
+    }
+
+    /// The same but for its age, which no event has.
+    pub fn wants(&self, flow: &Flow) -> bool {
         self.state.is_none_or(|state| flow.tcp_state == Some(state))
             && (!self.unreplied || !flow.status.seen_reply())
             && self.src.is_none_or(|prefix| prefix.contains(flow.orig.src))
@@ -79,9 +92,6 @@ impl FlowFilter {
                 .dport
                 .is_none_or(|port| has_ports(flow.proto) && flow.orig.dport == port)
             && self.proto.is_none_or(|proto| flow.proto == proto)
-            && self
-                .older_than_secs
-                .is_none_or(|secs| age().is_some_and(|age| age >= secs))
             && self.zone.is_none_or(|zone| flow.zone.unwrap_or(0) == zone)
             && self
                 .mark

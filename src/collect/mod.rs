@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod events;
 mod filter;
 mod legacy;
 mod listing;
@@ -21,6 +22,7 @@ mod ways;
 mod window;
 
 pub use audit::{AuditedHost, audited_host, file_settings};
+pub use events::{BUFFER_BYTES, Listening, Turn, events};
 pub use filter::{FlowFilter, Prefix, admits};
 pub use owners::owners;
 pub use pass::pass;

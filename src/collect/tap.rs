@@ -123,7 +123,8 @@ pub fn tap(kernel: &mut dyn Kernel, secs: f64, each: &mut dyn FnMut(&Segment)) -
     });
     let ended = kernel.now();
     let took = ended.secs_since(began);
-    let lost = heard.map_err(|errno| Gap::new("tap", reason(errno), remedy(errno)))?;
+    let heard = heard.map_err(|errno| Gap::new("tap", reason(errno), remedy(errno)))?;
+    let lost = heard.lost;
     let mut gaps = Vec::new();
     if lost > 0 {
         gaps.push(Gap::new(

@@ -25,6 +25,8 @@ impl Errno {
     pub const NOT_RECORDED: Errno = Errno(-2);
     /// A replay: the recorded answer was closed before its end (a sample), and the reader wanted more.
     pub const CUT_SHORT: Errno = Errno(-3);
+    /// A replay: nothing more was recorded.
+    pub const ENDED: Errno = Errno(-6);
     /// The job was never carried out.
     pub const NOT_ASKED: Errno = Errno(-4);
 }
@@ -46,6 +48,7 @@ impl fmt::Display for Errno {
             Errno::CUT_SHORT => "the recording holds only a sample of it",
             Errno::TOO_LARGE => "too large to read whole",
             Errno::NOT_ASKED => "not asked",
+            Errno::ENDED => "the recording ends here",
             Errno(number) => return std::io::Error::from_raw_os_error(number).fmt(f),
         };
         f.write_str(text)

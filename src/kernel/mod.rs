@@ -79,6 +79,23 @@ pub enum Source {
         filter: Vec<BpfInstruction>,
         buffer_bytes: u32,
     },
+    /// Netlink messages that the kernel sends to groups of `NETLINK_NETFILTER`, one datagram at a time. The kernel never
+    /// waits for who listens: NETLINK_BROADCAST_SEND_ERROR is not set, which would keep dead entries in the table.
+    Events {
+        /// `NFNLGRP_*`
+        groups: Vec<u32>,
+        filter: Vec<BpfInstruction>,
+        buffer_bytes: u32,
+    },
+}
+
+/// How a listen call went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Packets and messages lost for want of buffer since the call before.
+    pub lost: u64,
+    /// What the kernel grants the last source's buffer, its own overhead included; 0 where that is not known.
+    pub buffer_bytes: u64,
 }
 
 /// What carries bytes in and out: the live kernel, a recording, a tee that records, a script of faults, a pipe's text
@@ -121,14 +138,15 @@ pub trait Kernel {
     /// Sends each job's request and feeds its sink.
     fn request(&mut self, jobs: &mut [Job<'_>]);
 
-    /// Hands on what the sources say, by their index, until the deadline or `Break`; an empty slice waits.
-    /// Returns how many packets or messages were lost for want of buffer.
+    /// Hands on what the sources say, by their index, until the deadline or `Break`; an empty slice waits. With events
+    /// among them it ends as soon as some were handed on, so that who listens can look at the clock. A source that the
+    /// next call names too stays open in between, and its buffer fills.
     fn listen(
         &mut self,
         sources: &[Source],
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno>;
+    ) -> Result<Heard, Errno>;
 }
 
 /// The name under which a recording keeps what a command printed.

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{Errno, Job, Kernel, Source};
+use super::{Errno, Heard, Job, Kernel, Source};
 use crate::model::Moment;
 
 pub struct Piped {
@@ -56,7 +56,7 @@ impl Kernel for Piped {
         sources: &[Source],
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         self.inner.listen(sources, deadline, each)
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::recording::{Ear, LINKS, Note, RecordingError, Tag, Tape, Written, family, number_of};
-use super::{Errno, Job, Kernel, Sink, Source, printed_by};
+use super::{Channel, Errno, Heard, Job, Kernel, Sink, Source, printed_by};
 use crate::model::Moment;
 
 /// What of a file read in parts is recorded; it is held until its end, which the note before it tells.
@@ -176,7 +176,7 @@ impl Kernel for Record {
         sources: &[Source],
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         let call = self.next_call();
         let note = Note::Listen {
             call,
@@ -187,12 +187,18 @@ impl Kernel for Record {
         tape.note(&note, &[]);
         let result = self.inner.listen(sources, deadline, &mut |source, packet| {
             let part = u32::try_from(source).unwrap_or(u32::MAX);
-            tape.tapped(Tag { call, part }, packet);
+            match sources.get(source) {
+                Some(Source::Events { .. }) => {
+                    tape.datagram(Tag { call, part }, false, family(Channel::Netfilter), packet);
+                }
+                _ => tape.tapped(Tag { call, part }, packet),
+            }
             each(source, packet)
         });
         let note = Note::Heard {
             call,
-            lost: *result.as_ref().unwrap_or(&0),
+            lost: result.map_or(0, |heard| heard.lost),
+            buffer_bytes: result.map_or(0, |heard| heard.buffer_bytes),
             errno: number_of(&result),
         };
         tape.note(&note, &[]);

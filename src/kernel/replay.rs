@@ -14,7 +14,7 @@ use super::recording::{
     Block, Blocks, Index, LINKS, MAGIC_BYTES, MAX_CONTENT_BYTES, Note, RecordingError, Span, SpanId, Tag,
     read, request_key, source_kind,
 };
-use super::{Errno, Job, Kernel, Source, links_to, printed_by};
+use super::{Errno, Heard, Job, Kernel, Source, links_to, printed_by};
 use crate::model::Moment;
 
 pub struct Replay {
@@ -212,14 +212,17 @@ impl Kernel for Replay {
         sources: &[Source],
         _deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         let kinds: Vec<String> = sources
             .iter()
             .map(|source| source_kind(source).to_string())
             .collect();
+        let events = sources.iter().any(|source| matches!(source, Source::Events { .. }));
         let span = match self.nearest_span(self.index.listens.get(&kinds)) {
+            // Nothing happens twice.
+            Some(span) if events && span.start <= self.cursor => return Err(Errno::ENDED),
             Some(span) => span,
-            None if sources.is_empty() => return Ok(0),
+            None if sources.is_empty() => return Ok(Heard::default()),
             None => return Err(Errno::NOT_RECORDED),
         };
         self.cursor = span.start;
@@ -227,6 +230,12 @@ impl Kernel for Replay {
             Block::Tapped {
                 tag: Some(Tag { call, part }),
                 bytes,
+            }
+            | Block::Datagram {
+                tag: Some(Tag { call, part }),
+                outgoing: false,
+                bytes,
+                ..
             } if call == span.tag.call && (part as usize) < sources.len() => each(part as usize, bytes),
             _ => ControlFlow::Continue(()),
         });

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use super::{Channel, Errno, Job, Kernel, Source};
+use super::{Channel, Errno, Heard, Job, Kernel, Source};
 use crate::model::Moment;
 
 /// NLMSG_ERROR (include/uapi/linux/netlink.h), and a flag: only the request's header is quoted.
@@ -177,13 +177,16 @@ impl Kernel for Script {
         sources: &[Source],
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         match self.listen {
             Some(errno) if !sources.is_empty() => Err(errno),
             _ => self
                 .inner
                 .listen(sources, deadline, each)
-                .map(|lost| lost + self.lost),
+                .map(|heard| Heard {
+                    lost: heard.lost + self.lost,
+                    ..heard
+                }),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod counters;
 mod estimate;
+mod event;
 mod flow;
 mod limits;
 mod log;
@@ -15,6 +16,7 @@ mod socket;
 
 pub use counters::{ConntrackStats, NetCounters};
 pub use estimate::Estimate;
+pub use event::{Event, EventKind, Gone};
 pub use flow::{Flow, Status, TcpState, Tuple, proto};
 pub use limits::{Limits, Timeouts};
 pub use log::LogFacts;

@@ -61,7 +61,14 @@ pub fn flow_text(flow: &Flow, out: &mut Vec<u8>) {
 pub fn flow_json(flow: &Flow, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"schema\":\"");
     out.extend_from_slice(FLOW_SCHEMA.as_bytes());
-    out.extend_from_slice(b"\",\"proto\":\"");
+    out.push(b'"');
+    flow_fields(flow, out);
+    out.extend_from_slice(b"}\n");
+}
+
+/// The entry's own keys, each with a comma before it.
+pub(super) fn flow_fields(flow: &Flow, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"proto\":\"");
     out.extend_from_slice(proto::name(flow.proto).unwrap_or("unknown").as_bytes());
     out.push(b'"');
     field_json(out, "protonum", flow.proto.into());
@@ -93,7 +100,6 @@ pub fn flow_json(flow: &Flow, out: &mut Vec<u8>) {
         out.push(b'.');
         padded(out, ns % 1_000_000_000, 9);
     }
-    out.extend_from_slice(b"}\n");
 }
 
 /// ctnetlink leaves the default zone out (ctnetlink_dump_zone_id) where /proc writes `zone=0`: the same row from both.
@@ -234,7 +240,7 @@ fn number(out: &mut Vec<u8>, value: u64) {
 }
 
 /// Decimal digits without the formatting machinery, at least so many: a million rows have twenty million numbers.
-fn padded(out: &mut Vec<u8>, mut value: u64, least: usize) {
+pub(super) fn padded(out: &mut Vec<u8>, mut value: u64, least: usize) {
     const MOST: usize = 20; // digits of u64::MAX
     let mut digits = [b'0'; MOST];
     let mut at = MOST;

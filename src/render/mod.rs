@@ -3,6 +3,7 @@
 mod audit;
 mod columns;
 mod diagnose;
+mod event;
 mod explain;
 mod figures;
 mod flow;
@@ -15,6 +16,7 @@ mod verdict;
 
 pub use audit::{audit_sarif, audit_text};
 pub use diagnose::diagnose_text;
+pub use event::{EVENT_SCHEMA, event_json, event_text, lost_json, lost_text};
 pub use explain::{causes_text, explain_text};
 pub use flow::{FLOW_SCHEMA, flow_json, flow_text};
 pub use json::{document, report_json};

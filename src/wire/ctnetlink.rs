@@ -33,7 +33,7 @@ const CTA_COUNTERS_ORIG: u16 = 9;
 const CTA_COUNTERS_REPLY: u16 = 10;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
-const CTA_TIMESTAMP: u16 = 20;
+pub(super) const CTA_TIMESTAMP: u16 = 20;
 const CTA_MARK_MASK: u16 = 21;
 const CTA_FILTER: u16 = 25;
 const CTA_STATUS_MASK: u16 = 26;
@@ -200,6 +200,15 @@ pub fn decode_flow(payload: &[u8]) -> Result<Flow, Malformed> {
 
 /// The same, in place: where it fails, `flow` holds nothing of use. A dump's loop need not copy each entry about.
 pub fn fill_flow(payload: &[u8], flow: &mut Flow) -> Result<(), Malformed> {
+    fill(payload, flow, &mut |_, _| Ok(()))
+}
+
+/// `more` gets the attributes that no entry of a dump has.
+pub(super) fn fill(
+    payload: &[u8],
+    flow: &mut Flow,
+    more: &mut dyn FnMut(u16, &[u8]) -> Result<(), Malformed>,
+) -> Result<(), Malformed> {
     let body = payload.get(NFGENMSG..).ok_or(Malformed("nfgenmsg is cut"))?;
     *flow = Flow::default();
     let (mut orig, mut reply) = (false, false);
@@ -222,8 +231,11 @@ pub fn fill_flow(payload: &[u8], flow: &mut Flow) -> Result<(), Malformed> {
             CTA_ZONE => flow.zone = Some(be16(value, 0).ok_or(Malformed("CTA_ZONE is short"))?),
             CTA_COUNTERS_ORIG => counters(value, flow, 0)?,
             CTA_COUNTERS_REPLY => counters(value, flow, 1)?,
-            CTA_TIMESTAMP => flow.start_ns = start(value)?,
-            _ => {}
+            CTA_TIMESTAMP => {
+                flow.start_ns = start(value)?;
+                more(kind, value)?;
+            }
+            _ => more(kind, value)?,
         }
     }
     if !orig || !reply {

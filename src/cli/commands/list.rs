@@ -145,16 +145,8 @@ fn print(args: &ListArgs, pass: &mut dyn FnMut(&mut Matching<'_>) -> Passed) -> 
 
 fn filter(args: &ListArgs) -> FlowFilter {
     FlowFilter {
-        state: args.state,
-        unreplied: args.unreplied,
-        src: args.src,
-        dst: args.dst,
-        sport: args.sport,
-        dport: args.dport,
-        proto: args.proto,
         older_than_secs: args.older_than.map(|age| age.as_secs_f64().ceil() as u32),
-        zone: args.zone,
-        mark: args.mark,
+        ..FlowFilter::from(&args.filter)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod audit;
 mod diagnose;
+mod events;
 mod explain;
 mod list;
 mod record;
@@ -10,6 +11,7 @@ mod status;
 
 pub use audit::audit;
 pub use diagnose::diagnose;
+pub use events::events;
 pub use explain::explain;
 pub use list::list;
 pub use record::record;

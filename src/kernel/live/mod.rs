@@ -11,9 +11,11 @@ use std::process::{Command, Stdio};
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG};
 use netlink_sys::{Socket, SocketAddr};
 
-use super::{Channel, Errno, Job, Kernel, Source};
+use super::{Channel, Errno, Heard, Job, Kernel, Source};
 use crate::model::Moment;
 
+mod ears;
+mod events;
 mod namespace;
 mod tap;
 
@@ -36,6 +38,7 @@ const MAX_PARTS_BYTES: u64 = 1 << 30;
 
 pub struct Live {
     buffer: Vec<u8>,
+    ears: ears::Ears,
 }
 
 impl Live {
@@ -47,6 +50,7 @@ impl Live {
         }
         Ok(Live {
             buffer: Vec::with_capacity(RECEIVE_BYTES),
+            ears: ears::Ears::default(),
         })
     }
 
@@ -213,23 +217,14 @@ impl Kernel for Live {
         sources: &[Source],
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
-        let mut open = Vec::new();
-        for Source::Tap { filter, buffer_bytes } in sources {
-            open.push(tap::Tap::open(filter, *buffer_bytes)?);
-        }
+    ) -> Result<Heard, Errno> {
+        self.ears.open(sources)?;
         loop {
             let left = deadline.mono_ns.saturating_sub(self.now().mono_ns);
-            if left == 0 {
-                break;
-            }
-            for index in tap::ready(&open, left)? {
-                if open[index].drain(&mut |segment| each(index, segment))?.is_break() {
-                    return tap::lost(&open);
-                }
+            if left == 0 || self.ears.hear(left, each)?.is_break() {
+                return self.ears.heard();
             }
         }
-        tap::lost(&open)
     }
 }
 
@@ -256,6 +251,14 @@ fn set_option<T: Copy>(fd: i32, level: i32, name: i32, value: &T) -> Result<(), 
     let length = std::mem::size_of::<T>() as libc::socklen_t;
     // SAFETY: the pointer and length describe `value`, which outlives the call; the kernel only reads it.
     let result = unsafe { libc::setsockopt(fd, level, name, (value as *const T).cast(), length) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
+}
+
+/// getsockopt into a plain structure or number.
+fn get_option<T: Copy>(fd: i32, level: i32, name: i32, value: &mut T) -> Result<(), Errno> {
+    let mut length = std::mem::size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer and length describe `value`, which outlives the call; the kernel writes no more than that.
+    let result = unsafe { libc::getsockopt(fd, level, name, (value as *mut T).cast(), &mut length) };
     if result == 0 { Ok(()) } else { Err(last_errno()) }
 }
 

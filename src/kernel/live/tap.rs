@@ -2,10 +2,11 @@
 
 use std::mem::{size_of, zeroed};
 use std::ops::ControlFlow;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use super::{Errno, last_errno, set_option};
+use super::ears::{attach, grow};
+use super::{Errno, get_option, last_errno, set_option};
 use crate::kernel::BpfInstruction;
 
 /// sll2: protocol, reserved, ifindex, hatype, pkttype, halen, address.
@@ -36,39 +37,11 @@ impl Tap {
         let tap = Tap {
             socket: unsafe { OwnedFd::from_raw_fd(fd) },
         };
-        tap.attach(filter)?;
+        attach(fd, filter)?;
         tap.ignore_outgoing()?;
-        let size = i32::try_from(buffer_bytes).unwrap_or(i32::MAX);
-        // FORCE may exceed rmem_max where CAP_NET_ADMIN allows; else as much as there is.
-        if set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &size).is_err() {
-            set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &size)?;
-        }
+        grow(fd, buffer_bytes)?;
         tap.bind()?;
         Ok(tap)
-    }
-
-    fn attach(&self, filter: &[BpfInstruction]) -> Result<(), Errno> {
-        let code: Vec<libc::sock_filter> = filter
-            .iter()
-            .map(|i| libc::sock_filter {
-                code: i.code,
-                jt: i.jt,
-                jf: i.jf,
-                k: i.k,
-            })
-            .collect();
-        let length = u16::try_from(code.len()).map_err(|_| Errno::EINVAL)?;
-        let program = libc::sock_fprog {
-            len: length,
-            filter: code.as_ptr().cast_mut(),
-        };
-        // `code` outlives the call; the kernel copies the program.
-        set_option(
-            self.socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            &program,
-        )
     }
 
     /// Else every packet that this host sends is cloned before the filter drops it (dev_queue_xmit_nit). Since 4.20.
@@ -125,6 +98,25 @@ impl Tap {
         }
         Ok(ControlFlow::Continue(()))
     }
+
+    /// What the kernel dropped for want of buffer since the last call (PACKET_STATISTICS).
+    pub fn lost(&self) -> Result<u64, Errno> {
+        // SAFETY: tpacket_stats is plain numbers, for which all zeroes is a value.
+        let mut stats: libc::tpacket_stats = unsafe { zeroed() };
+        get_option(
+            self.socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            &mut stats,
+        )?;
+        Ok(u64::from(stats.tp_drops))
+    }
+}
+
+impl AsRawFd for Tap {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
 }
 
 fn header(from: &libc::sockaddr_ll, out: &mut [u8]) {
@@ -135,61 +127,6 @@ fn header(from: &libc::sockaddr_ll, out: &mut [u8]) {
     out[10] = from.sll_pkttype;
     out[11] = from.sll_halen.min(8);
     out[12..20].copy_from_slice(&from.sll_addr);
-}
-
-/// Indices of the taps that have something; none when the time is up.
-pub fn ready(taps: &[Tap], left_ns: u64) -> Result<Vec<usize>, Errno> {
-    let mut fds: Vec<libc::pollfd> = taps
-        .iter()
-        .map(|tap| libc::pollfd {
-            fd: tap.socket.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        })
-        .collect();
-    // Rounded up, so that the last wait does not spin.
-    let millis = i32::try_from(left_ns.div_ceil(1_000_000)).unwrap_or(i32::MAX);
-    // SAFETY: the pointer and length describe `fds`, which outlives the call.
-    let result = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, millis) };
-    if result < 0 {
-        let errno = last_errno();
-        return if errno.0 == libc::EINTR {
-            Ok(Vec::new())
-        } else {
-            Err(errno)
-        };
-    }
-    Ok(fds
-        .iter()
-        .enumerate()
-        .filter(|(_, fd)| fd.revents != 0)
-        .map(|(index, _)| index)
-        .collect())
-}
-
-/// What the kernel dropped for want of buffer (PACKET_STATISTICS).
-pub fn lost(taps: &[Tap]) -> Result<u64, Errno> {
-    let mut sum = 0;
-    for tap in taps {
-        // SAFETY: tpacket_stats is plain numbers, for which all zeroes is a value.
-        let mut stats: libc::tpacket_stats = unsafe { zeroed() };
-        let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
-        // SAFETY: the pointer and length describe `stats`, which outlives the call.
-        let result = unsafe {
-            libc::getsockopt(
-                tap.socket.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_STATISTICS,
-                (&raw mut stats).cast(),
-                &mut length,
-            )
-        };
-        if result != 0 {
-            return Err(last_errno());
-        }
-        sum += u64::from(stats.tp_drops);
-    }
-    Ok(sum)
 }
 
 #[cfg(test)]

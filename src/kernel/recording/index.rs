@@ -9,7 +9,7 @@ use pcap_file::DataLink;
 use super::blocks::{Block, Blocks, NoSection, Stop};
 use super::note::{FORMAT, Note};
 use super::{RecordingError, Tag, plain};
-use crate::kernel::Errno;
+use crate::kernel::{Errno, Heard};
 use crate::model::Moment;
 
 /// Reading stops where the index would need more. A look makes some hundred entries, and two per process where
@@ -26,8 +26,8 @@ pub struct Span {
     pub start: u64,
     pub end: u64,
     pub tag: Tag,
-    /// Packets lost (listen calls only), or the error; `None` where the recording ends within.
-    pub outcome: Option<Result<u64, Errno>>,
+    /// What was heard (listen calls only), or the error; `None` where the recording ends within.
+    pub outcome: Option<Result<Heard, Errno>>,
 }
 
 /// Everything is in the order of the file.
@@ -208,8 +208,15 @@ impl Pass {
                 let id = self.open(start, Tag { call, part: 0 });
                 self.index.listens.entry(kinds).or_default().push(id);
             }
-            Note::Answered { call, job, errno } => return Ok(self.close(Tag { call, part: job }, errno, 0)),
-            Note::Heard { call, lost, errno } => return Ok(self.close(Tag { call, part: 0 }, errno, lost)),
+            Note::Answered { call, job, errno } => {
+                return Ok(self.close(Tag { call, part: job }, errno, Heard::default()));
+            }
+            Note::Heard {
+                call,
+                lost,
+                buffer_bytes,
+                errno,
+            } => return Ok(self.close(Tag { call, part: 0 }, errno, Heard { lost, buffer_bytes })),
             Note::Closed => self.closed = true,
             Note::About { .. } | Note::More | Note::Unknown => {}
         }
@@ -228,9 +235,9 @@ impl Pass {
         id
     }
 
-    fn close(&mut self, tag: Tag, errno: Option<i32>, lost: u64) -> Option<SpanId> {
+    fn close(&mut self, tag: Tag, errno: Option<i32>, heard: Heard) -> Option<SpanId> {
         let id = self.open.remove(&tag)?;
-        self.index.spans[id].outcome = Some(errno.map_or(Ok(lost), |number| Err(Errno(number))));
+        self.index.spans[id].outcome = Some(errno.map_or(Ok(heard), |number| Err(Errno(number))));
         Some(id)
     }
 

@@ -109,6 +109,7 @@ pub fn family(channel: Channel) -> u16 {
 pub fn source_kind(source: &Source) -> &'static str {
     match source {
         Source::Tap { .. } => "tap",
+        Source::Events { .. } => "events",
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Note {
     Heard {
         call: u64,
         lost: u64,
+        #[serde(default)]
+        buffer_bytes: u64,
         errno: Option<i32>,
     },
     /// The last note: the recording is whole.
@@ -84,7 +86,7 @@ impl From<When> for Moment {
     }
 }
 
-/// A `Source`; `filter` holds code, jt, jf and k of each instruction.
+/// A `Source`; `filter` holds code, jt, jf and k of each instruction, `groups` are those of events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ear {
     pub kind: String,
@@ -92,16 +94,26 @@ pub struct Ear {
     pub filter: Vec<(u16, u8, u8, u32)>,
     #[serde(default)]
     pub buffer_bytes: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<u32>,
 }
 
 impl From<&Source> for Ear {
     fn from(source: &Source) -> Ear {
-        let Source::Tap { filter, buffer_bytes } = source;
+        let (filter, buffer_bytes, groups) = match source {
+            Source::Tap { filter, buffer_bytes } => (filter, buffer_bytes, Vec::new()),
+            Source::Events {
+                groups,
+                filter,
+                buffer_bytes,
+            } => (filter, buffer_bytes, groups.clone()),
+        };
         let numbers = |i: &BpfInstruction| (i.code, i.jt, i.jf, i.k);
         Ear {
             kind: super::source_kind(source).to_string(),
             filter: filter.iter().map(numbers).collect(),
             buffer_bytes: *buffer_bytes,
+            groups,
         }
     }
 }

@@ -1,0 +1,154 @@
+//! What is listened to, open from one call to the next.
+
+use std::ops::ControlFlow;
+use std::os::fd::{AsRawFd, RawFd};
+
+use super::events::Events;
+use super::tap::Tap;
+use super::{Errno, get_option, last_errno, set_option};
+use crate::kernel::{BpfInstruction, Heard, Source};
+
+#[derive(Default)]
+pub struct Ears {
+    open: Vec<(Source, Ear)>,
+}
+
+enum Ear {
+    Tap(Tap),
+    Events(Events),
+}
+
+impl Ear {
+    fn open(source: &Source) -> Result<Ear, Errno> {
+        Ok(match source {
+            Source::Tap { filter, buffer_bytes } => Ear::Tap(Tap::open(filter, *buffer_bytes)?),
+            Source::Events {
+                groups,
+                filter,
+                buffer_bytes,
+            } => Ear::Events(Events::open(groups, filter, *buffer_bytes)?),
+        })
+    }
+
+    fn fd(&self) -> RawFd {
+        match self {
+            Ear::Tap(tap) => tap.as_raw_fd(),
+            Ear::Events(events) => events.as_raw_fd(),
+        }
+    }
+}
+
+impl Ears {
+    /// Keeps those that are named again, and closes the others.
+    pub fn open(&mut self, sources: &[Source]) -> Result<(), Errno> {
+        let mut before = std::mem::take(&mut self.open);
+        for source in sources {
+            let ear = match before.iter().position(|(of, _)| of == source) {
+                Some(index) => before.swap_remove(index).1,
+                None => Ear::open(source)?,
+            };
+            self.open.push((source.clone(), ear));
+        }
+        Ok(())
+    }
+
+    /// Waits for something and hands it on, or waits in vain. `Break`: enough, or events among it.
+    pub fn hear(
+        &mut self,
+        left_ns: u64,
+        each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Errno> {
+        let mut events = false;
+        for index in self.ready(left_ns)? {
+            let mut each = |bytes: &[u8]| each(index, bytes);
+            let taken = match &mut self.open[index].1 {
+                Ear::Tap(tap) => tap.drain(&mut each)?,
+                Ear::Events(heard) => {
+                    events = true;
+                    heard.drain(&mut each)?
+                }
+            };
+            if taken.is_break() {
+                return Ok(taken);
+            }
+        }
+        Ok(match events {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+    }
+
+    pub fn heard(&mut self) -> Result<Heard, Errno> {
+        let mut out = Heard::default();
+        for (_, ear) in &mut self.open {
+            match ear {
+                Ear::Tap(tap) => out.lost += tap.lost()?,
+                Ear::Events(events) => {
+                    out.lost += events.lost()?;
+                    out.buffer_bytes = events.buffer_bytes();
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Indices of those that have something; none when the time is up.
+    fn ready(&self, left_ns: u64) -> Result<Vec<usize>, Errno> {
+        let poll = |(_, ear): &(Source, Ear)| libc::pollfd {
+            fd: ear.fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let mut fds: Vec<libc::pollfd> = self.open.iter().map(poll).collect();
+        // Rounded up, so that the last wait does not spin.
+        let millis = i32::try_from(left_ns.div_ceil(1_000_000)).unwrap_or(i32::MAX);
+        // SAFETY: the pointer and length describe `fds`, which outlives the call.
+        let result = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, millis) };
+        if result < 0 {
+            let errno = last_errno();
+            return if errno.0 == libc::EINTR {
+                Ok(Vec::new())
+            } else {
+                Err(errno)
+            };
+        }
+        let heard = fds.iter().enumerate().filter(|(_, fd)| fd.revents != 0);
+        Ok(heard.map(|(index, _)| index).collect())
+    }
+}
+
+/// What the filter rejects never takes room in the socket's buffer.
+pub fn attach(fd: RawFd, filter: &[BpfInstruction]) -> Result<(), Errno> {
+    let code: Vec<libc::sock_filter> = filter
+        .iter()
+        .map(|i| libc::sock_filter {
+            code: i.code,
+            jt: i.jt,
+            jf: i.jf,
+            k: i.k,
+        })
+        .collect();
+    let length = u16::try_from(code.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog {
+        len: length,
+        filter: code.as_ptr().cast_mut(),
+    };
+    // `code` outlives the call; the kernel copies the program.
+    set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
+/// FORCE may exceed rmem_max where CAP_NET_ADMIN allows; else as much as there is.
+pub fn grow(fd: RawFd, buffer_bytes: u32) -> Result<(), Errno> {
+    let size = i32::try_from(buffer_bytes).unwrap_or(i32::MAX);
+    if set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &size).is_err() {
+        set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &size)?;
+    }
+    Ok(())
+}
+
+/// What the kernel made of it.
+pub fn granted(fd: RawFd) -> Result<u64, Errno> {
+    let mut size: libc::c_int = 0;
+    get_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &mut size)?;
+    Ok(size.max(0) as u64)
+}
