@@ -5,7 +5,7 @@ mod fake;
 use std::ops::ControlFlow;
 
 use ctlens::collect::{self, Closed, How, Plan};
-use ctlens::kernel::{Errno, Job, Kernel, Source};
+use ctlens::kernel::{Errno, Heard, Job, Kernel, Source};
 use ctlens::model::{Flow, Gap, Limits, Moment, TableLook};
 use ctlens::wire::ctnetlink::{DumpFilter, encode_dump};
 
@@ -319,8 +319,8 @@ impl Kernel for Slow {
         _: &[Source],
         _: Moment,
         _: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
-        Ok(0)
+    ) -> Result<Heard, Errno> {
+        Ok(Heard::default())
     }
 }
 

@@ -8,7 +8,7 @@ use ctlens::cli::look::{Ask, Tap, look};
 use ctlens::collect::Wish;
 use ctlens::diagnose::{Side, diagnose};
 use ctlens::evidence::{Direction, Evidence};
-use ctlens::kernel::{Channel, Errno, Job, Kernel, Source};
+use ctlens::kernel::{Channel, Errno, Heard, Job, Kernel, Source};
 use ctlens::model::Moment;
 
 use fake::{CT_NEW, Datagram, Fake, MULTI, done, message, syn_sent};
@@ -43,15 +43,15 @@ impl<A: FnMut(Channel, &[u8]) -> Vec<Datagram>> Kernel for Flooded<A> {
         sources: &[Source],
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         for n in 0..if sources.is_empty() { 0 } else { self.packets } {
             if each(0, &stray_syn(n as u32)).is_break() {
                 self.now = self.now.plus_secs(FLOOD_SECS);
-                return Ok(0);
+                return Ok(Heard::default());
             }
         }
         self.now = self.now.max(deadline);
-        Ok(0)
+        Ok(Heard::default())
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use ctlens::cli::look::{Ask, CannotLook, Tap, look};
 use ctlens::collect::Wish;
 use ctlens::diagnose::{Cause, FindingState, Report, Side, diagnose};
-use ctlens::kernel::{Channel, Errno, Job, Kernel, Replay, Script, Source};
+use ctlens::kernel::{Channel, Errno, Heard, Job, Kernel, Replay, Script, Source};
 use ctlens::model::Moment;
 
 fn recording(name: &str) -> Script {
@@ -166,7 +166,7 @@ impl Kernel for DeafAfterDump {
         sources: &[Source],
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         self.inner.listen(sources, deadline, each)
     }
 }

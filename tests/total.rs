@@ -13,8 +13,8 @@ use ctlens::evidence::{AUDITED, Around, lint};
 use ctlens::kernel::{Channel, Errno};
 use ctlens::model::{Limits, Setting, SocketState, Timeouts};
 use ctlens::wire::{
-    ctnetlink, ctnetlink_stats, cttimeout, inet_diag, iptables_save, netlink, nf_tables, packet, paste,
-    proc_tcp, procfs, route,
+    ct_events, ctnetlink, ctnetlink_stats, cttimeout, inet_diag, iptables_save, netlink, nf_tables, packet,
+    paste, proc_tcp, procfs, route,
 };
 
 use fake::{Fake, MULTI, done, message};
@@ -45,6 +45,7 @@ fn decode_all(bytes: &[u8]) {
         count += 1;
         if let Ok(message) = message {
             let _ = netlink::ending(&message);
+            let _ = ct_events::decode_event(&message).map(|event| event.map(|event| event.gone()));
         }
     }
     assert!(count <= bytes.len() / 16 + 1);

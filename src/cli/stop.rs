@@ -17,11 +17,15 @@ pub fn stop() -> anyhow::Result<Arc<AtomicBool>> {
         .context("waiting for signals")?;
     let mut signals = {
         let _inside = runtime.enter();
-        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
-            .into_iter()
-            .map(signal)
-            .collect::<Result<Vec<_>, _>>()
-            .context("waiting for signals")?
+        [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ]
+        .into_iter()
+        .map(signal)
+        .collect::<Result<Vec<_>, _>>()
+        .context("waiting for signals")?
     };
     let flag = Arc::clone(&stopped);
     thread::spawn(move || {

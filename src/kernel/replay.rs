@@ -217,7 +217,9 @@ impl Kernel for Replay {
             .iter()
             .map(|source| source_kind(source).to_string())
             .collect();
-        let events = sources.iter().any(|source| matches!(source, Source::Events { .. }));
+        let events = sources
+            .iter()
+            .any(|source| matches!(source, Source::Events { .. }));
         let span = match self.nearest_span(self.index.listens.get(&kinds)) {
             // Nothing happens twice.
             Some(span) if events && span.start <= self.cursor => return Err(Errno::ENDED),

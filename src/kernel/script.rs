@@ -180,13 +180,10 @@ impl Kernel for Script {
     ) -> Result<Heard, Errno> {
         match self.listen {
             Some(errno) if !sources.is_empty() => Err(errno),
-            _ => self
-                .inner
-                .listen(sources, deadline, each)
-                .map(|heard| Heard {
-                    lost: heard.lost + self.lost,
-                    ..heard
-                }),
+            _ => self.inner.listen(sources, deadline, each).map(|heard| Heard {
+                lost: heard.lost + self.lost,
+                ..heard
+            }),
         }
     }
 }

@@ -118,7 +118,10 @@ mod tests {
         assert_eq!(gone(Some(80), Some(SynSent), 0, 0), Some(Gone::Evicted));
         assert_eq!(gone(Some(9), Some(Close), answered, 0), Some(Gone::Evicted));
         assert_eq!(gone(Some(119), Some(TimeWait), assured, 0), Some(Gone::Reused));
-        assert_eq!(gone(Some(5), Some(Established), assured, 77), Some(Gone::Deleted(77)));
+        assert_eq!(
+            gone(Some(5), Some(Established), assured, 77),
+            Some(Gone::Deleted(77))
+        );
         assert_eq!(gone(None, None, assured, 0), Some(Gone::Unknown));
     }
 }

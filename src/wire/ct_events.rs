@@ -43,7 +43,9 @@ pub fn decode_event(message: &Message<'_>) -> Result<Option<Event>, Malformed> {
     let (mut at_ns, mut stop_ns) = (None, None);
     fill(message.payload, &mut event.flow, &mut |kind, value| {
         match kind {
-            CTA_TIMESTAMP_EVENT => at_ns = Some(be64(value, 0).ok_or(Malformed("CTA_TIMESTAMP_EVENT is short"))?),
+            CTA_TIMESTAMP_EVENT => {
+                at_ns = Some(be64(value, 0).ok_or(Malformed("CTA_TIMESTAMP_EVENT is short"))?)
+            }
             CTA_TIMESTAMP => {
                 for attribute in attributes(value) {
                     let (kind, value) = attribute?;
@@ -135,7 +137,12 @@ pub fn encode_filter(filter: &EventFilter) -> Vec<BpfOp> {
 const MISSING: u8 = 1;
 
 fn op(code: u16, k: u32) -> BpfOp {
-    BpfOp { code, jt: 0, jf: 0, k }
+    BpfOp {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    }
 }
 
 /// Puts the place of an attribute of the original tuple's part into X.

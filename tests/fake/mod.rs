@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use ctlens::collect::{How, Plan};
-use ctlens::kernel::{Channel, Errno, Job, Kernel, Source};
+use ctlens::kernel::{Channel, Errno, Heard, Job, Kernel, Source};
 use ctlens::model::{Limits, Moment};
 
 /// What comes of one receive.
@@ -108,16 +108,16 @@ impl<A: FnMut(Channel, &[u8]) -> Vec<Datagram>> Kernel for Fake<A> {
         sources: &[Source],
         _deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         if sources.is_empty() {
-            return Ok(0);
+            return Ok(Heard::default());
         }
         for datagram in std::mem::take(&mut self.tapped) {
             if each(0, &datagram?).is_break() {
                 break;
             }
         }
-        Ok(0)
+        Ok(Heard::default())
     }
 }
 

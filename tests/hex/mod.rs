@@ -11,6 +11,8 @@ use ctlens::wire::netlink;
 #[derive(Clone, Debug)]
 pub struct Message {
     pub kind: u16,
+    pub flags: u16,
+    pub port: u32,
     pub payload: Vec<u8>,
 }
 
@@ -46,6 +48,8 @@ pub fn messages(name: &str) -> Vec<Message> {
         .map(|message| message.unwrap_or_else(|error| panic!("{name}: {error}")))
         .map(|message| Message {
             kind: message.kind,
+            flags: message.flags,
+            port: message.port,
             payload: message.payload.to_vec(),
         })
         .collect()

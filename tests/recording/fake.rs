@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use ctlens::kernel::{BpfInstruction, Channel, Errno, Job, Kernel, Record, Replay, Source, Written};
+use ctlens::kernel::{BpfInstruction, Channel, Errno, Heard, Job, Kernel, Record, Replay, Source, Written};
 use ctlens::model::Moment;
 
 /// One call on a kernel.
@@ -144,17 +144,23 @@ impl Kernel for Fake {
         sources: &[Source],
         _deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         let count = self.next();
         for index in 0..4 {
             for source in 0..sources.len() {
                 let packet = format!("a header of 20 bytes; packet {index} for {source} at {count}");
                 if each(source, packet.as_bytes()).is_break() {
-                    return Ok(count);
+                    return Ok(Heard {
+                        lost: count,
+                        ..Heard::default()
+                    });
                 }
             }
         }
-        Ok(count)
+        Ok(Heard {
+            lost: count,
+            ..Heard::default()
+        })
     }
 }
 

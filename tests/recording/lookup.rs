@@ -1,6 +1,6 @@
 //! Other calls get what was recorded nearest, and never more than was recorded.
 
-use ctlens::kernel::{Channel, Errno, Kernel, Record};
+use ctlens::kernel::{Channel, Errno, Heard, Kernel, Record};
 use ctlens::model::Moment;
 
 use crate::fake::{
@@ -165,7 +165,7 @@ fn who_listens_hears_the_same_kind_of_source() {
     let mut silent = |sources: &[_]| replay.listen(sources, late, &mut |_, _| panic!("nothing was recorded"));
     assert_eq!(silent(&[tap(1)]), Err(Errno::NOT_RECORDED));
     // Waiting needs no recording, and no time.
-    assert_eq!(silent(&[]), Ok(0));
+    assert_eq!(silent(&[]), Ok(Heard::default()));
 }
 
 #[test]
@@ -226,8 +226,8 @@ impl Kernel for Links {
         _: &[ctlens::kernel::Source],
         _: Moment,
         _: &mut dyn FnMut(usize, &[u8]) -> std::ops::ControlFlow<()>,
-    ) -> Result<u64, Errno> {
-        Ok(0)
+    ) -> Result<Heard, Errno> {
+        Ok(Heard::default())
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
-use ctlens::kernel::{Channel, Errno, Job, Kernel, Record, Source};
+use ctlens::kernel::{Channel, Errno, Heard, Job, Kernel, Record, Source};
 use ctlens::model::Moment;
 
 use crate::fake::{Place, WHOLE, replay, request};
@@ -54,8 +54,8 @@ impl Kernel for Long {
         _sources: &[Source],
         _deadline: Moment,
         _each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
-        Ok(0)
+    ) -> Result<Heard, Errno> {
+        Ok(Heard::default())
     }
 }
 

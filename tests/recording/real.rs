@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use ctlens::collect::{self, Needs, Presence, Tracking, Wish};
-use ctlens::kernel::{Errno, Job, Kernel, Live, Record, Sink, Source};
+use ctlens::kernel::{Errno, Heard, Job, Kernel, Live, Record, Sink, Source};
 use ctlens::model::{Moment, SocketState};
 
 use crate::fake::{Place, replay};
@@ -83,7 +83,7 @@ impl Kernel for Witness<'_> {
         sources: &[Source],
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         let mut packets = Vec::new();
         let result = self.inner.listen(sources, deadline, &mut |source, packet| {
             packets.push((source, packet.to_vec()));

@@ -227,7 +227,7 @@ impl Kernel for TooLong {
         sources: &[ctlens::kernel::Source],
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> std::ops::ControlFlow<()>,
-    ) -> Result<u64, ctlens::kernel::Errno> {
+    ) -> Result<ctlens::kernel::Heard, ctlens::kernel::Errno> {
         Fake::default().listen(sources, deadline, each)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use ctlens::kernel::{Channel, Errno, Job, Kernel, Record, Source};
+use ctlens::kernel::{Channel, Errno, Heard, Job, Kernel, Record, Source};
 use ctlens::model::Moment;
 use ctlens::wire::ctnetlink::{DumpFilter, encode_dump};
 
@@ -42,14 +42,14 @@ impl Kernel for OneEntry {
         _sources: &[Source],
         _deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> std::ops::ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         let sll2 = [8, 0, 0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0];
         let ip = [0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
         let tcp = [
             0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff, 0, 0, 0, 0,
         ];
         let _ = each(0, &[&sll2[..], &ip, &tcp].concat());
-        Ok(0)
+        Ok(Heard::default())
     }
 }
 

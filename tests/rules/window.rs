@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use ctlens::cli::look::{Ask, Tap, look};
 use ctlens::collect::Wish;
-use ctlens::kernel::{Errno, Job, Kernel, Source};
+use ctlens::kernel::{Errno, Heard, Job, Kernel, Source};
 use ctlens::model::Moment;
 
 /// A host that forwards, with nothing to read but that; its clock moves only while it listens.
@@ -42,13 +42,13 @@ impl Kernel for Clock {
         sources: &[Source],
         deadline: Moment,
         _: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         let secs = deadline.secs_since(self.now);
         self.now = self.now.plus_secs(secs);
         if secs > 0.0 {
             self.heard.push((secs, !sources.is_empty()));
         }
-        Ok(0)
+        Ok(Heard::default())
     }
 }
 

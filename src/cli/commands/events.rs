@@ -139,7 +139,9 @@ fn wanted(args: &EventsArgs, event: &Event) -> bool {
 
 /// With nf_conntrack_events=0 no entry ever says anything.
 fn silent(kernel: &mut dyn Kernel) -> Option<Gap> {
-    let text = kernel.read_file("/proc/sys/net/netfilter/nf_conntrack_events").ok()?;
+    let text = kernel
+        .read_file("/proc/sys/net/netfilter/nf_conntrack_events")
+        .ok()?;
     (text.trim_ascii() == b"0").then(|| {
         Gap::new(
             "events",

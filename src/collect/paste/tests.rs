@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::kernel::{Job, Source};
+use crate::kernel::{Heard, Job, Source};
 use crate::model::{Process, SocketState, TcpState};
 
 /// A directory `in`.
@@ -45,7 +45,7 @@ impl Kernel for Files {
         _: &[Source],
         _: Moment,
         _: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
-    ) -> Result<u64, Errno> {
+    ) -> Result<Heard, Errno> {
         panic!("a paste has no packets")
     }
 }

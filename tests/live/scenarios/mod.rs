@@ -8,6 +8,7 @@ use libtest_mimic::{Completion, Trial};
 use crate::lab::Family;
 use crate::matrix;
 
+pub mod events;
 pub mod flood;
 pub mod full;
 pub mod hash;
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(refused::trials());
     out.extend(one_way::trials());
     out.extend(together::trials());
+    out.extend(events::trials());
     out.extend(healthy::trials());
     out.extend(lasting::trials());
     // Last: they have the machine to themselves.
