@@ -77,8 +77,9 @@ impl Event {
             (port, ..) if port != 0 => Gone::Deleted(port),
             // Older kernels leave out the state too.
             (_, _, None) if tcp => Gone::Unknown,
-            (_, None, _) => Gone::Expired,
+            // Nothing stays in that state: it goes at once, also in its last second, which has no timeout.
             (_, _, Some(TcpState::Close)) if !flow.status.seen_reply() => Gone::Refused,
+            (_, None, _) => Gone::Expired,
             _ if !flow.status.assured() => Gone::Evicted,
             _ => Gone::Reused,
         })
@@ -115,6 +116,8 @@ mod tests {
         let (answered, assured) = (Status::SEEN_REPLY, Status::SEEN_REPLY | Status::ASSURED);
         assert_eq!(gone(None, Some(TimeWait), assured, 0), Some(Gone::Expired));
         assert_eq!(gone(Some(119), Some(Close), 0, 0), Some(Gone::Refused));
+        assert_eq!(gone(None, Some(Close), 0, 0), Some(Gone::Refused));
+        assert_eq!(gone(None, Some(Close), answered, 0), Some(Gone::Expired));
         assert_eq!(gone(Some(80), Some(SynSent), 0, 0), Some(Gone::Evicted));
         assert_eq!(gone(Some(9), Some(Close), answered, 0), Some(Gone::Evicted));
         assert_eq!(gone(Some(119), Some(TimeWait), assured, 0), Some(Gone::Reused));
