@@ -139,14 +139,17 @@ pub trait Kernel {
     fn request(&mut self, jobs: &mut [Job<'_>]);
 
     /// Hands on what the sources say, by their index, until the deadline or `Break`; an empty slice waits. With events
-    /// among them it ends as soon as some were handed on, so that who listens can look at the clock. A source that the
-    /// next call names too stays open in between, and its buffer fills.
+    /// among them it ends as soon as some were handed on, so that who listens can look at the clock. A tap is closed when
+    /// the call ends; events stay open, and wait in their buffer, until `hush` or a call with other events.
     fn listen(
         &mut self,
         sources: &[Source],
         deadline: Moment,
         each: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
     ) -> Result<Heard, Errno>;
+
+    /// Closes what is still listened to.
+    fn hush(&mut self) {}
 }
 
 /// The name under which a recording keeps what a command printed.

@@ -51,6 +51,10 @@ impl Kernel for Piped {
         self.inner.request(jobs);
     }
 
+    fn hush(&mut self) {
+        self.inner.hush();
+    }
+
     fn listen(
         &mut self,
         sources: &[Source],

@@ -171,6 +171,10 @@ impl Kernel for Record {
         }
     }
 
+    fn hush(&mut self) {
+        self.inner.hush();
+    }
+
     fn listen(
         &mut self,
         sources: &[Source],

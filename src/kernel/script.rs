@@ -172,6 +172,10 @@ impl Kernel for Script {
         }
     }
 
+    fn hush(&mut self) {
+        self.inner.hush();
+    }
+
     fn listen(
         &mut self,
         sources: &[Source],

@@ -203,12 +203,11 @@ pub fn fill_flow(payload: &[u8], flow: &mut Flow) -> Result<(), Malformed> {
     fill(payload, flow, &mut |_, _| Ok(()))
 }
 
+/// Takes attributes by kind and value.
+pub(super) type Attributes<'a> = dyn FnMut(u16, &[u8]) -> Result<(), Malformed> + 'a;
+
 /// `more` gets the attributes that no entry of a dump has.
-pub(super) fn fill(
-    payload: &[u8],
-    flow: &mut Flow,
-    more: &mut dyn FnMut(u16, &[u8]) -> Result<(), Malformed>,
-) -> Result<(), Malformed> {
+pub(super) fn fill(payload: &[u8], flow: &mut Flow, more: &mut Attributes<'_>) -> Result<(), Malformed> {
     let body = payload.get(NFGENMSG..).ok_or(Malformed("nfgenmsg is cut"))?;
     *flow = Flow::default();
     let (mut orig, mut reply) = (false, false);

@@ -1,4 +1,4 @@
-//! What is listened to, open from one call to the next.
+//! What is listened to: taps for one call, events from one call to the next.
 
 use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, RawFd};
@@ -10,46 +10,51 @@ use crate::kernel::{BpfInstruction, Heard, Source};
 
 #[derive(Default)]
 pub struct Ears {
-    open: Vec<(Source, Ear)>,
+    /// Of the call that is under way.
+    open: Vec<Ear>,
+    /// What stays open between calls.
+    kept: Vec<(Source, Events)>,
 }
 
 enum Ear {
     Tap(Tap),
-    Events(Events),
-}
-
-impl Ear {
-    fn open(source: &Source) -> Result<Ear, Errno> {
-        Ok(match source {
-            Source::Tap { filter, buffer_bytes } => Ear::Tap(Tap::open(filter, *buffer_bytes)?),
-            Source::Events {
-                groups,
-                filter,
-                buffer_bytes,
-            } => Ear::Events(Events::open(groups, filter, *buffer_bytes)?),
-        })
-    }
-
-    fn fd(&self) -> RawFd {
-        match self {
-            Ear::Tap(tap) => tap.as_raw_fd(),
-            Ear::Events(events) => events.as_raw_fd(),
-        }
-    }
+    /// By its place among those that are kept.
+    Kept(usize),
 }
 
 impl Ears {
-    /// Keeps those that are named again, and closes the others.
     pub fn open(&mut self, sources: &[Source]) -> Result<(), Errno> {
-        let mut before = std::mem::take(&mut self.open);
+        self.open.clear();
+        if sources
+            .iter()
+            .any(|source| matches!(source, Source::Events { .. }))
+        {
+            self.kept.retain(|(of, _)| sources.contains(of));
+        }
         for source in sources {
-            let ear = match before.iter().position(|(of, _)| of == source) {
-                Some(index) => before.swap_remove(index).1,
-                None => Ear::open(source)?,
+            let ear = match source {
+                Source::Tap { filter, buffer_bytes } => Ear::Tap(Tap::open(filter, *buffer_bytes)?),
+                Source::Events {
+                    groups,
+                    filter,
+                    buffer_bytes,
+                } => {
+                    let known = self.kept.iter().position(|(of, _)| of == source);
+                    if known.is_none() {
+                        let events = Events::open(groups, filter, *buffer_bytes)?;
+                        self.kept.push((source.clone(), events));
+                    }
+                    Ear::Kept(known.unwrap_or(self.kept.len() - 1))
+                }
             };
-            self.open.push((source.clone(), ear));
+            self.open.push(ear);
         }
         Ok(())
+    }
+
+    pub fn hush(&mut self) {
+        self.open.clear();
+        self.kept.clear();
     }
 
     /// Waits for something and hands it on, or waits in vain. `Break`: enough, or events among it.
@@ -61,11 +66,11 @@ impl Ears {
         let mut events = false;
         for index in self.ready(left_ns)? {
             let mut each = |bytes: &[u8]| each(index, bytes);
-            let taken = match &mut self.open[index].1 {
+            let taken = match &self.open[index] {
                 Ear::Tap(tap) => tap.drain(&mut each)?,
-                Ear::Events(heard) => {
+                Ear::Kept(place) => {
                     events = true;
-                    heard.drain(&mut each)?
+                    self.kept[*place].1.drain(&mut each)?
                 }
             };
             if taken.is_break() {
@@ -78,12 +83,14 @@ impl Ears {
         })
     }
 
+    /// What was lost, and the end of what does not stay open.
     pub fn heard(&mut self) -> Result<Heard, Errno> {
         let mut out = Heard::default();
-        for (_, ear) in &mut self.open {
+        for ear in std::mem::take(&mut self.open) {
             match ear {
                 Ear::Tap(tap) => out.lost += tap.lost()?,
-                Ear::Events(events) => {
+                Ear::Kept(place) => {
+                    let events = &mut self.kept[place].1;
                     out.lost += events.lost()?;
                     out.buffer_bytes = events.buffer_bytes();
                 }
@@ -94,8 +101,12 @@ impl Ears {
 
     /// Indices of those that have something; none when the time is up.
     fn ready(&self, left_ns: u64) -> Result<Vec<usize>, Errno> {
-        let poll = |(_, ear): &(Source, Ear)| libc::pollfd {
-            fd: ear.fd(),
+        let fd = |ear: &Ear| match ear {
+            Ear::Tap(tap) => tap.as_raw_fd(),
+            Ear::Kept(place) => self.kept[*place].1.as_raw_fd(),
+        };
+        let poll = |ear: &Ear| libc::pollfd {
+            fd: fd(ear),
             events: libc::POLLIN,
             revents: 0,
         };
