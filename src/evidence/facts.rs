@@ -261,6 +261,18 @@ impl HalfOpen {
             &self.syn_sent
         }
     }
+
+    /// Held, live, or neither, of both states; `None`: nothing told any of them apart.
+    pub fn told(&self) -> Option<Told> {
+        let piles = || self.syn_sent.values().chain(self.syn_recv.values());
+        let told = |of: fn(&Pile) -> Estimate| Estimate::sum_at_worst(piles().map(of));
+        let known = piles().all(|pile| pile.basis != Basis::Nothing || pile.entries.value == 0.0);
+        known.then(|| Told {
+            held: told(|pile| pile.held),
+            live: told(|pile| pile.live),
+            unclear: told(|pile| pile.unclear),
+        })
+    }
 }
 
 /// A listening socket's accept queue.

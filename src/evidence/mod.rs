@@ -8,7 +8,10 @@ mod counted;
 mod facts;
 mod fate;
 mod few;
+mod forecast;
+mod holders;
 mod lasting;
+mod ledger;
 mod meets;
 mod nat;
 mod one_way;
@@ -39,7 +42,10 @@ pub use facts::{
     Basis, Crowd, DeadSetting, Destination, Direction, Evidence, HalfOpen, ListenQueue, MAX_DESTINATIONS,
     Pile, PortUse, SLOWEST_SECS, StateRow, Table, TapFacts, Told, Vanished,
 };
+pub use forecast::{Forecast, Reading, forecast};
+pub use holders::Holders;
 pub use lasting::{DAY_SECS, IDLE_SECS, Idle, Joined, Lasting, Stay};
+pub use ledger::{Drift, Ends, Ledger, MAX_ENTRIES, Place, Traffic, Turnover};
 pub use meets::{Meets, Packets, meets, within};
 pub use nat::NatUse;
 pub use one_way::{OneWay, OneWayWire};
