@@ -21,6 +21,9 @@ const SOURCE: &str = "events";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
     pub kinds: Vec<EventKind>,
+    /// UPDATE comes by a socket of its own, which can be closed and leave the other one open; NEW of one batch is then
+    /// told before UPDATE.
+    pub updates_apart: bool,
     pub filter: FlowFilter,
     pub buffer_bytes: u32,
 }
@@ -56,16 +59,23 @@ pub fn events(
             LOAD,
         ));
     }
-    let source = Source::Events {
-        groups: listening.kinds.iter().map(|kind| group(*kind)).collect(),
-        filter: program(&listening.filter),
-        buffer_bytes: listening.buffer_bytes,
-    };
+    let apart = |kind: &EventKind| listening.updates_apart && *kind == EventKind::Update;
+    let (second, first): (Vec<EventKind>, Vec<EventKind>) =
+        listening.kinds.iter().partition(|kind| apart(kind));
+    let sources: Vec<Source> = [first, second]
+        .into_iter()
+        .filter(|kinds| !kinds.is_empty())
+        .map(|kinds| Source::Events {
+            groups: kinds.into_iter().map(group).collect(),
+            filter: program(&listening.filter),
+            buffer_bytes: listening.buffer_bytes,
+        })
+        .collect();
     let mut malformed = 0;
-    let heard = kernel.listen(&[source], deadline, &mut |_, datagram| {
+    let heard = kernel.listen(&sources, deadline, &mut |_, datagram| {
         for message in messages(datagram) {
             match message.and_then(|message| decode_event(&message)) {
-                Ok(Some(event)) if listening.filter.wants(&event.flow) => each(&event)?,
+                Ok(Some(event)) if wanted(listening, &event) => each(&event)?,
                 Ok(_) => {}
                 Err(_) => malformed += 1,
             }
@@ -85,6 +95,11 @@ pub fn events(
         room: heard.buffer_bytes / EVENT_BYTES,
         ended,
     })
+}
+
+/// A recording may hold more than is listened to.
+fn wanted(listening: &Listening, event: &Event) -> bool {
+    listening.kinds.contains(&event.kind) && listening.filter.wants(&event.flow)
 }
 
 fn program(filter: &FlowFilter) -> Vec<BpfInstruction> {
@@ -115,7 +130,9 @@ fn reason(errno: Errno) -> String {
 fn remedy(errno: Errno) -> &'static str {
     match errno {
         Errno::EPERM => ADMIN_REMEDY,
-        Errno::NOT_RECORDED => "record with `ctlens events --record FILE`",
+        Errno::NOT_RECORDED => {
+            "events are recorded by `ctlens watch` and `ctlens events`, with --record FILE"
+        }
         _ => "see whether `conntrack -E` hears any",
     }
 }

@@ -57,6 +57,18 @@ fn piled(evidence: &Evidence) -> Option<Estimate> {
     }
 }
 
+/// Of so many that they would be a pile-up, the ones that are too young for it.
+fn under_way(evidence: &Evidence, piled: Estimate) -> String {
+    let half_open = evidence.half_open.iter();
+    let piles = half_open.flat_map(|h| h.syn_sent.values().chain(h.syn_recv.values()));
+    let sum = sum(piles);
+    let young = (sum.entries.value - sum.settled.value).max(0.0);
+    if piled.value < pile_from(evidence) || young < 1.0 {
+        return String::new();
+    }
+    format!(", {} of them handshakes under way", whole(young))
+}
+
 /// A sample that met no half-open entry, and is too small to say that they are few.
 pub fn may_hide_a_pile(evidence: &Evidence) -> bool {
     let sampled_of = evidence.table.as_ref().and_then(|t| t.sampled_of);
@@ -70,7 +82,11 @@ pub fn seen(evidence: &Evidence) -> Vec<Weighed> {
     let mut out = Vec::new();
     if let Some(piled) = piled(evidence) {
         let from = whole(pile_from(evidence));
-        let text = format!("{} half-open entries; a pile-up starts at {from}", count(piled));
+        let text = format!(
+            "{} half-open entries{}; a pile-up starts at {from}",
+            count(piled),
+            under_way(evidence, piled)
+        );
         out.push(super::rule::estimate("half-open", 2.0, text, piled, "entries"));
     }
     if let Some(fill) = evidence.table.as_ref().and_then(|t| t.fill) {

@@ -7,6 +7,7 @@ mod event;
 mod explain;
 mod figures;
 mod flow;
+mod frame;
 mod json;
 mod page;
 mod status;
@@ -18,8 +19,13 @@ pub use audit::{audit_sarif, audit_text};
 pub use diagnose::diagnose_text;
 pub use event::{EVENT_SCHEMA, event_json, event_text, lost_json, lost_text};
 pub use explain::{causes_text, explain_text};
+pub use figures::{compact, percent, rate};
 pub use flow::{FLOW_SCHEMA, flow_json, flow_text};
+pub use frame::{
+    Frame, Heard, HolderDoc, Spread, WATCH_SCHEMA, Way, duration, frame_json, frame_line, heading, verdict,
+};
 pub use json::{document, report_json};
+pub use page::wrapped;
 pub use status::status_text;
-pub use style::{Style, shell_quoted};
+pub use style::{Paint, Style, shell_quoted};
 pub use top::{TOP_SCHEMA, top_json, top_text};

@@ -130,12 +130,18 @@ impl Page {
 }
 
 fn wrap(lead: &str, hang: usize, text: &str) -> Vec<String> {
+    wrapped(WIDTH, lead, hang, text)
+}
+
+/// Lines of at most `width` columns: the first behind `lead`, the others behind as many spaces as `hang` says, which are
+/// fewer than `width`.
+pub fn wrapped(width: usize, lead: &str, hang: usize, text: &str) -> Vec<String> {
     let hang = " ".repeat(hang);
     let mut lines = Vec::new();
     let mut line = lead.to_string();
     let mut begun = false;
     for word in words(&ascii(text)) {
-        if begun && line.len() + 1 + word.len() > WIDTH {
+        if begun && line.len() + 1 + word.len() > width {
             lines.push(std::mem::replace(&mut line, hang.clone()));
             begun = false;
         }
@@ -143,8 +149,8 @@ fn wrap(lead: &str, hang: usize, text: &str) -> Vec<String> {
             line.push(' ');
         }
         let mut rest = word.as_str();
-        while line.len() + rest.len() > WIDTH {
-            let (head, tail) = rest.split_at(WIDTH - line.len());
+        while line.len() + rest.len() > width {
+            let (head, tail) = rest.split_at(width - line.len());
             line.push_str(head);
             lines.push(std::mem::replace(&mut line, hang.clone()));
             rest = tail;
