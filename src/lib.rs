@@ -29,6 +29,7 @@
 //! | 2 | `evidence` | what snapshots and entries imply: rates, ages, who owns what | `model` |
 //! | 3 | `diagnose` | a closed list of rules over evidence, one file each, and the verdict | `model` `evidence` |
 //! | 4 | `render` | report in, bytes out: text and JSON | `model` `evidence` `diagnose` |
+//! | 5 | `tui` | the screen of `watch`: state, keys, drawing | `model` `evidence` `diagnose` `render` |
 //! | 6 | `cli` | words in, exit code out | all |
 //!
 //! All but `kernel` and `cli` are pure: no file, clock, thread, socket or `unsafe`. The same input gives the same bytes.
@@ -49,6 +50,9 @@
 //! - An entry is in the table only when its first packet left its last hook: what a rule drops before that leaves no
 //!   entry, and what clashes there with another entry is `insert_failed`.
 //! - Source NAT needs a free port for each destination of its own; the entries that hold them are not evicted for it.
+//! - Events cost the traffic: 9.2 µs of CPU for a new flow where nobody listens, 15.9 where somebody does (6.18), and no
+//!   entry that is older than the first listener sends any (`nf_conntrack_events=2`). `cli::watch` listens while it is calm.
+//! - DESTROY tells why: a timeout that is left was cut short (by a RST, early_drop, a reused tuple, or a netlink port).
 //! - A namespace without a rule that needs conntrack has no table: that is "not tracking", not "healthy".
 
 pub mod cli;
@@ -58,4 +62,5 @@ pub mod evidence;
 pub mod kernel;
 pub mod model;
 pub mod render;
+pub mod tui;
 pub mod wire;

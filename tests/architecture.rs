@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module, and the modules on lower floors that it may use.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("wire", &["model"]),
     ("kernel", &["model"]),
@@ -13,10 +13,11 @@ const MAY_USE: [(&str, &[&str]); 8] = [
     ("evidence", &["model"]),
     ("diagnose", &["model", "evidence"]),
     ("render", &["model", "evidence", "diagnose"]),
+    ("tui", &["model", "evidence", "diagnose", "render"]),
     (
         "cli",
         &[
-            "model", "wire", "kernel", "collect", "evidence", "diagnose", "render",
+            "model", "wire", "kernel", "collect", "evidence", "diagnose", "render", "tui",
         ],
     ),
 ];

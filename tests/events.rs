@@ -178,6 +178,7 @@ fn heard(kernel: &mut Fake<impl FnMut(ctlens::kernel::Channel, &[u8]) -> Vec<fak
     let presence = Presence::read(kernel);
     let listening = Listening {
         kinds: EventKind::ALL.to_vec(),
+        updates_apart: false,
         filter: FlowFilter::default(),
         buffer_bytes: 4096,
     };
@@ -222,6 +223,7 @@ fn without_the_module_nothing_is_asked() {
     let presence = Presence::read(&mut kernel);
     let listening = Listening {
         kinds: vec![EventKind::New],
+        updates_apart: false,
         filter: FlowFilter::default(),
         buffer_bytes: 4096,
     };

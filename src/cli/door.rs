@@ -11,6 +11,7 @@ use clap::Parser;
 use super::args::{Cli, Command, CommonArgs};
 use super::terminal;
 use crate::kernel::{Kernel, Live, MAGIC_BYTES, Netns, Piped, Record, Replay, Written, is_recording};
+use crate::render::shell_quoted;
 
 /// Pasted text that comes through a pipe is held in memory.
 const MAX_PIPED_BYTES: u64 = 256 << 20;
@@ -19,6 +20,8 @@ const MAX_PIPED_BYTES: u64 = 256 << 20;
 pub struct Door {
     way: Way,
     pub netns: Option<String>,
+    /// Of a recording: how it was made, as far as this version understands it.
+    pub made_by: Option<Command>,
     /// The file or folder of pasted text to read instead of asking the kernel.
     pub pasted: Option<String>,
 }
@@ -66,6 +69,7 @@ impl Door {
         Ok(Door {
             way,
             netns: None,
+            made_by: None,
             pasted: Some(from.to_string()),
         })
     }
@@ -76,7 +80,8 @@ impl Door {
         let way = match record {
             None => Way::Live(live),
             Some(file) => {
-                let about: Vec<String> = std::env::args().skip(1).collect();
+                let words: Vec<String> = std::env::args().skip(1).collect();
+                let about = words.iter().map(|word| shell_quoted(word)).collect::<Vec<_>>();
                 Way::Recorded(Box::new(Record::new(
                     Box::new(live),
                     Path::new(file),
@@ -88,6 +93,7 @@ impl Door {
         Ok(Door {
             way,
             netns,
+            made_by: None,
             pasted: None,
         })
     }
@@ -97,10 +103,12 @@ impl Door {
         if let Some(cut) = replay.cut() {
             terminal::note(&cut);
         }
-        let netns = recorded_netns(replay.about());
+        let made_by = made_by(replay.about());
+        let netns = made_by.as_ref().and_then(recorded_netns);
         Ok(Door {
             way: Way::Replay(Box::new(replay)),
             netns,
+            made_by,
             pasted: None,
         })
     }
@@ -123,19 +131,24 @@ impl Door {
     }
 }
 
+fn made_by(about: &str) -> Option<Command> {
+    let words = std::iter::once("ctlens".to_string()).chain(shlex::split(about)?);
+    Some(Cli::try_parse_from(words).ok()?.command)
+}
+
 /// The namespace that the recording's own command named: its report's commands name it again.
-fn recorded_netns(about: &str) -> Option<String> {
-    let words = std::iter::once("ctlens").chain(about.split_whitespace());
-    let netns = match Cli::try_parse_from(words).ok()?.command {
-        Command::Status(args) => args.common.netns,
-        Command::Diagnose(args) => args.common.netns,
-        Command::List(args) => args.common.netns,
-        Command::Events(args) => args.common.netns,
-        Command::Record(args) => args.netns,
-        Command::Explain(_) | Command::Audit(_) => None,
+fn recorded_netns(command: &Command) -> Option<String> {
+    let netns = match command {
+        Command::Status(args) => &args.common.netns,
+        Command::Diagnose(args) => &args.common.netns,
+        Command::List(args) => &args.common.netns,
+        Command::Events(args) => &args.common.netns,
+        Command::Watch(args) => &args.common.netns,
+        Command::Record(args) => &args.netns,
+        Command::Explain(_) | Command::Audit(_) => return None,
     };
     // Whoever wrote the file chose it, and it ends up in commands for root.
-    netns.filter(|name| Netns::is_plausible(name))
+    netns.clone().filter(|name| Netns::is_plausible(name))
 }
 
 #[cfg(test)]
@@ -144,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_recording_names_its_namespace_but_no_command() {
-        let named = recorded_netns("diagnose --netns edge --window 0");
-        assert_eq!(named.as_deref(), Some("edge"));
+        let named = |about: &str| made_by(about).as_ref().and_then(recorded_netns);
+        assert_eq!(named("diagnose --netns edge --window 0").as_deref(), Some("edge"));
         assert_eq!(
-            recorded_netns("record x.pcapng --netns /run/netns/a-b").as_deref(),
+            named("record x.pcapng --netns /run/netns/a-b").as_deref(),
             Some("/run/netns/a-b")
         );
         for about in [
@@ -156,9 +169,10 @@ mod tests {
             "diagnose --netns=-e",
             "diagnose --netns `id`",
             "diagnose",
+            "diagnose --netns 'edge",
             "rm -rf",
         ] {
-            assert_eq!(recorded_netns(about), None, "{about}");
+            assert_eq!(named(about), None, "{about}");
         }
     }
 }

@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use crate::collect::{self, Needs, Presence, Tracking, Wish};
+use super::onlooker::Noted;
+pub use super::onlooker::{Note, Notes, Onlooker};
+pub use super::window::Tap;
+use super::window::{Counters, Window, window};
+use crate::collect::{self, How, Needs, Presence, Tracking, Wish};
 use crate::evidence::{Census, Counted, Evidence, Ports, Readings, TapLog, Way, assemble};
 use crate::kernel::Kernel;
-use crate::model::{ConntrackStats, Gap, Moment, NetCounters, Ruleset, Snapshot, SocketState, TableLook};
+use crate::model::{Gap, NetCounters, Snapshot, SocketState, TableLook};
 
 /// Sockets whose process is looked for.
 const MAX_OWNED: usize = 512;
@@ -20,34 +24,6 @@ pub struct Ask {
     pub window_secs: f64,
     pub tap: Tap,
     pub wish: Wish,
-}
-
-/// Whether to listen on the wire.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Tap {
-    /// For so many seconds, where it can tell something.
-    Where(f64),
-    /// For so many seconds, in any case.
-    Always(f64),
-    Off,
-}
-
-impl Tap {
-    fn secs(self) -> f64 {
-        match self {
-            Tap::Where(secs) | Tap::Always(secs) => secs,
-            Tap::Off => 0.0,
-        }
-    }
-}
-
-/// What the user may want to know while it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note<'a> {
-    /// What takes a while now.
-    Progress(&'a str),
-    /// Why it is done so.
-    Reason(&'a str),
 }
 
 /// Why there can be no verdict at all: one line, and what to do.
@@ -69,33 +45,22 @@ pub enum CannotLook {
     NotTracking,
 }
 
-pub type Notes<'a> = dyn FnMut(Note<'_>) + 'a;
-
 pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evidence, CannotLook> {
+    look_with(kernel, ask, &mut Noted(notes))
+}
+
+pub fn look_with(
+    kernel: &mut dyn Kernel,
+    ask: &Ask,
+    onlooker: &mut dyn Onlooker,
+) -> Result<Evidence, CannotLook> {
     let presence = present(kernel)?;
-    let began = kernel.now();
-    let first = (ask.window_secs > 0.0).then(|| collect::counters(kernel, &presence));
-    let rules_before = first
-        .as_ref()
-        .and_then(|_| collect::ruleset(kernel, &presence, false).ok());
     let mut gaps = Vec::new();
-    if ask.window_secs > 0.0 {
-        notes(Note::Progress(&format!(
-            "watching the counters for {} s",
-            ask.window_secs
-        )));
-    }
-    // The tap ends with the window: its silence says nothing of entries that began after it.
-    let before_tap = ask.window_secs - ask.tap.secs();
-    wait(kernel, before_tap, began);
-    let listening = Listening {
-        tap: ask.tap,
-        presence: &presence,
-        ruleset: rules_before.as_ref(),
-        net: first.as_ref().and_then(|(_, _, net, _)| net.as_ref()),
-    };
-    let tap = listen(kernel, &listening, &mut gaps, notes);
-    wait(kernel, ask.window_secs, began);
+    let Window {
+        first,
+        rules_before,
+        mut tap,
+    } = window(kernel, (ask.window_secs, ask.tap), &presence, &mut gaps, onlooker);
     let needs = Needs {
         sockets: true,
         addresses: true,
@@ -114,11 +79,18 @@ pub fn look(kernel: &mut dyn Kernel, ask: &Ask, notes: &mut Notes) -> Result<Evi
     };
     let tracking_unknown = untold.is_some();
     gaps.extend(untold);
-    let mut tap = tap;
     if let Some(tap) = tap.as_mut().filter(|_| filtered(first.as_ref(), &snapshot)) {
         tap.facts.ways = ways(kernel, tap);
     }
-    let (mut counted, table) = count(kernel, ask, &presence, &snapshot, tap.as_ref(), &mut gaps, notes);
+    let (mut counted, table) = count(
+        kernel,
+        ask,
+        &presence,
+        &snapshot,
+        tap.as_ref(),
+        &mut gaps,
+        onlooker,
+    );
     let ports = ports(kernel, &presence, &snapshot, counted.as_mut(), &mut gaps);
     let (owners, unseen) = collect::owners(kernel, &wanted_inodes(&snapshot));
     gaps.extend(unseen);
@@ -153,15 +125,6 @@ fn rules(kernel: &mut dyn Kernel, presence: &Presence, snapshot: &mut Snapshot) 
     gaps.extend(policies);
     gaps
 }
-
-fn wait(kernel: &mut dyn Kernel, secs: f64, since: Moment) {
-    if secs > 0.0 {
-        let _ = kernel.listen(&[], since.plus_secs(secs), &mut |_, _| ControlFlow::Continue(()));
-    }
-}
-
-/// Both kinds of counters at one moment, and what was missed of them.
-type Counters = (Moment, Option<ConntrackStats>, Option<NetCounters>, Vec<Gap>);
 
 /// Whether the reverse path filter dropped something in the window.
 fn filtered(first: Option<&Counters>, snapshot: &Snapshot) -> bool {
@@ -215,54 +178,6 @@ pub fn untracked(kernel: &mut dyn Kernel, presence: &Presence) -> Result<Option<
     }
 }
 
-/// What decides whether to listen on the wire.
-struct Listening<'a> {
-    tap: Tap,
-    presence: &'a Presence,
-    ruleset: Option<&'a Ruleset>,
-    net: Option<&'a NetCounters>,
-}
-
-fn listen(
-    kernel: &mut dyn Kernel,
-    listening: &Listening,
-    gaps: &mut Vec<Gap>,
-    notes: &mut Notes,
-) -> Option<TapLog> {
-    let secs = match listening.tap {
-        Tap::Always(secs) => secs,
-        Tap::Where(secs)
-            if collect::worth_tapping(kernel, listening.presence, listening.ruleset, listening.net) =>
-        {
-            secs
-        }
-        Tap::Where(_) => return None,
-        Tap::Off => {
-            gaps.push(Gap::new(
-                "tap",
-                "switched off: whether remote clients still try cannot be told",
-                "ctlens diagnose --tap 3s",
-            ));
-            return None;
-        }
-    };
-    notes(Note::Progress(&format!("listening on the wire for {secs} s")));
-    let mut log = TapLog::default();
-    match collect::tap(kernel, secs, &mut |segment| log.add(segment)) {
-        Ok(look) => {
-            log.facts.secs = look.secs;
-            log.facts.lost = look.lost;
-            log.ended = Some(look.ended);
-            gaps.extend(look.gaps);
-            Some(log)
-        }
-        Err(gap) => {
-            gaps.push(gap);
-            None
-        }
-    }
-}
-
 fn count(
     kernel: &mut dyn Kernel,
     ask: &Ask,
@@ -270,18 +185,28 @@ fn count(
     snapshot: &Snapshot,
     tap: Option<&TapLog>,
     gaps: &mut Vec<Gap>,
-    notes: &mut Notes,
+    onlooker: &mut dyn Onlooker,
 ) -> (Option<Counted>, Option<TableLook>) {
     let plan = collect::plan(&snapshot.limits, &ask.wish, presence.doors());
-    notes(Note::Reason(&plan.why));
-    notes(Note::Progress("reading the table"));
+    onlooker.note(Note::Reason(&plan.why));
+    onlooker.note(Note::Progress("reading the table"));
     let mut census = Census::new(snapshot, tap);
+    let whole = matches!(plan.how, How::Full | How::Procfs);
+    onlooker.pass(kernel, whole);
     // Entries must be older than the whole pass to count as held. The census learns in the end how long it really took.
     let now = kernel.now().plus_secs(plan.expected_secs);
     let passed = collect::pass(kernel, &plan, &snapshot.limits, &mut |flow| {
         census.add(flow, now);
+        onlooker.entry(flow);
         ControlFlow::Continue(())
     });
+    let complete = |look: &TableLook| look.sampled_of.is_none() && look.malformed == 0;
+    onlooker.passed(
+        whole
+            && passed
+                .as_ref()
+                .is_ok_and(|(look, gap)| gap.is_none() && complete(look)),
+    );
     match passed {
         Ok((look, gap)) => {
             gaps.extend(gap);

@@ -6,11 +6,15 @@ use clap::Parser;
 
 pub mod args;
 mod commands;
+mod conditions;
 mod door;
 pub mod look;
+mod onlooker;
 mod stop;
 mod terminal;
 mod values;
+pub mod watch;
+mod window;
 
 use args::{Cli, Command};
 
@@ -33,6 +37,7 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => commands::explain(args),
         Command::List(args) => commands::list(args),
         Command::Events(args) => commands::events(args),
+        Command::Watch(args) => watch::watch(args),
         Command::Record(args) => commands::record(args),
     };
     let outcome = outcome.unwrap_or_else(|error| {

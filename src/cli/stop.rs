@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// True once one of them has come. A second one ends the process at once, as it would without this.
+/// True once one of them has come: who runs until it is stopped looks at it at least once a second.
 pub fn stop() -> anyhow::Result<Arc<AtomicBool>> {
     let stopped = Arc::new(AtomicBool::new(false));
     let runtime = Builder::new_current_thread()
@@ -33,18 +34,28 @@ pub fn stop() -> anyhow::Result<Arc<AtomicBool>> {
             let [interrupt, terminate, hangup] = &mut signals[..] else {
                 return;
             };
-            for _ in 0..2 {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                    _ = hangup.recv() => {}
-                }
-                if flag.swap(true, Ordering::Relaxed) {
-                    // 128 + SIGINT, as a shell has it.
-                    std::process::exit(130);
-                }
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
             }
+            flag.store(true, Ordering::Relaxed);
         });
     });
     Ok(stopped)
+}
+
+/// How often who waits looks whether it is over.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Waits for so long, or until it is stopped.
+pub fn pause(lasting: Duration, stopped: &AtomicBool) {
+    let due = Instant::now() + lasting;
+    while !stopped.load(Ordering::Relaxed) {
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left.min(PATIENCE));
+    }
 }

@@ -22,6 +22,14 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A part of a result that goes on; false where nobody reads any more.
+pub fn print_more(text: &str) -> anyhow::Result<bool> {
+    clear();
+    let mut out = io::stdout().lock();
+    forgive(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+        .context("writing the result to standard output")
+}
+
 /// Rows as they come.
 pub struct Rows {
     out: io::BufWriter<io::Stdout>,
@@ -129,6 +137,12 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+/// Whether a screen of its own can be drawn, and keys can be read.
+pub fn is_interactive() -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
 }
 
 /// Colour only where a person reads, unless told otherwise (<https://no-color.org>).

@@ -33,6 +33,31 @@ pub fn bytes(text: &str) -> Result<u32, String> {
     }
 }
 
+/// How often to look: no more than twice a second.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        given if given < Duration::from_millis(500) => Err("an interval is at least 500ms".to_string()),
+        given => Ok(given),
+    }
+}
+
+/// `5s/60s`
+pub fn window_of(text: &str) -> Result<(Duration, Duration), String> {
+    let (lasting, every) = text.split_once('/').ok_or("two durations: 5s/60s")?;
+    let (lasting, every) = (duration(lasting)?, duration(every)?);
+    if lasting.is_zero() || lasting > every {
+        return Err("the first duration is above 0 and no longer than the second".to_string());
+    }
+    Ok((lasting, every))
+}
+
+pub fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(factor) if (0.01..=10_000.0).contains(&factor) => Ok(factor),
+        _ => Err("a factor between 0.01 and 10000".to_string()),
+    }
+}
+
 const LEAST_BUFFER: u64 = 4 << 10;
 const MOST_BUFFER: u64 = 512 << 20;
 

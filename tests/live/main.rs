@@ -17,6 +17,7 @@ mod scenarios;
 mod settings;
 mod socket;
 mod stage;
+mod terminal;
 mod traffic;
 mod verdict;
 

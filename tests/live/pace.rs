@@ -1,4 +1,5 @@
-//! The only sleeps: between two looks at a condition that has a bound, and between two ticks of traffic.
+//! The only sleeps: between two looks at a condition that has a bound, between two ticks of traffic, and where something
+//! is to happen at a time of its own.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,11 @@ pub fn until(bound: Duration, mut holds: impl FnMut() -> bool) -> bool {
 /// Between two rounds of work that has a bound of its own.
 pub fn tick() {
     pause(TICK);
+}
+
+/// What happens at a time of its own, whatever else does.
+pub fn after(span: Duration) {
+    pause(span);
 }
 
 #[allow(clippy::disallowed_methods)] // its callers wait for conditions

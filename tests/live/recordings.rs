@@ -3,10 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use crate::lab::{self, Family::V4};
+use crate::pace::after;
 use crate::scenarios::{HURRIED, flood, healthy, hold, nat, overflow, ruleset};
-use crate::stage::Stage;
+use crate::stage::{Pair, Stage};
+use crate::traffic::{Clients, closing_server};
 use crate::verdict::ctlens;
 
 /// Fixtures are read by every golden test.
@@ -95,6 +99,55 @@ const RECORDINGS: [Recording; 8] = [
     },
 ];
 
+/// How long the backend is well, deaf, and well again.
+const SPIKE_SECS: [u64; 3] = [4, 7, 4];
+const SPIKE_PER_SECOND: u32 = 110;
+
+/// A backend goes deaf for some seconds, and a proxy is watched meanwhile.
+fn spike(directory: &Path) {
+    let pair = Pair::new(V4, "proxy", "backend");
+    pair.near.tracks();
+    let server = closing_server(&pair.far, pair.service);
+    let clients = Clients::new(pair.service, SPIKE_PER_SECOND, HURRIED).start(&pair.near);
+    let (backend, [well, deaf, again]) = (pair.far.clone(), SPIKE_SECS.map(Duration::from_secs));
+    let phases = thread::spawn(move || {
+        after(well);
+        backend.swallows();
+        after(deaf);
+        backend.nft("delete table inet deaf");
+    });
+    let path = directory.join("spike.pcapng.zst");
+    let (file, lasting) = (path.display().to_string(), (well + deaf + again).as_secs());
+    let (exit, stdout, stderr) = ctlens(&[
+        "watch",
+        "--netns",
+        &pair.near.netns,
+        "--interval",
+        "1s",
+        "--for",
+        &format!("{lasting}s"),
+        "--record",
+        &file,
+    ]);
+    phases.join().expect("the backend goes deaf and hears again");
+    drop((server, clients));
+    assert_eq!(exit, 0, "{stdout}{stderr}");
+    print!("{stdout}");
+    is_small(&path);
+}
+
+fn is_small(path: &Path) {
+    let file = path.display();
+    let bytes = fs::metadata(path)
+        .unwrap_or_else(|error| panic!("{file}: {error}"))
+        .len();
+    assert!(
+        bytes <= LARGEST_BYTES,
+        "{file}: {bytes} bytes are over {LARGEST_BYTES}"
+    );
+    println!("{file}: {bytes} bytes");
+}
+
 /// One file a scenario, over what is there.
 pub fn make(directory: &Path) -> ExitCode {
     fs::create_dir_all(directory).unwrap_or_else(|error| panic!("making {}: {error}", directory.display()));
@@ -118,14 +171,11 @@ pub fn make(directory: &Path) -> ExitCode {
             exit == 0 || exit == 1,
             "ctlens record {file}: exit {exit}\n{stdout}{stderr}"
         );
-        let bytes = fs::metadata(&path)
-            .unwrap_or_else(|error| panic!("{file}: {error}"))
-            .len();
-        assert!(
-            bytes <= LARGEST_BYTES,
-            "{file}: {bytes} bytes are over {LARGEST_BYTES}"
-        );
-        println!("{file}: {bytes} bytes");
+        is_small(&path);
     }
+    let watched = directory.with_file_name("watch");
+    fs::create_dir_all(&watched).unwrap_or_else(|error| panic!("making {}: {error}", watched.display()));
+    fs::write("/proc/self/comm", "haproxy").unwrap_or_else(|error| panic!("naming itself: {error}"));
+    spike(&watched);
     ExitCode::SUCCESS
 }

@@ -1,7 +1,7 @@
 //! `ctlens diagnose`: the verdict.
 
 use super::super::Outcome;
-use super::super::args::{DiagnoseArgs, ReadArgs, WatchArgs};
+use super::super::args::{DiagnoseArgs, ReadArgs, WindowArgs};
 use super::super::look::{Ask, Tap};
 use super::report;
 use crate::render;
@@ -15,7 +15,7 @@ pub fn diagnose(args: &DiagnoseArgs) -> anyhow::Result<Outcome> {
 }
 
 /// What a diagnosis looks at; `record` writes the same.
-pub fn ask(read: &ReadArgs, watch: &WatchArgs) -> Ask {
+pub fn ask(read: &ReadArgs, watch: &WindowArgs) -> Ask {
     let tap = match watch.tap.map(|tap| tap.as_secs_f64()) {
         None => Tap::Where(TAP_SECS),
         Some(secs) if secs > 0.0 => Tap::Always(secs),

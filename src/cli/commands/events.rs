@@ -12,6 +12,7 @@ use super::super::look::{present, untracked};
 use super::super::stop::stop;
 use super::super::terminal::{self, Rows};
 use crate::collect::{self, FlowFilter, Listening};
+use crate::diagnose::whole;
 use crate::kernel::Kernel;
 use crate::model::{Event, EventKind, Gap, Gone};
 use crate::render;
@@ -46,7 +47,7 @@ pub fn events(args: &EventsArgs) -> anyhow::Result<Outcome> {
             0 => String::new(),
             n => format!(", {n} made no sense"),
         },
-        sum.room,
+        whole(sum.room as f64),
     ));
     Ok(Outcome::NothingFound)
 }
@@ -59,6 +60,7 @@ fn listen(kernel: &mut dyn Kernel, args: &EventsArgs) -> anyhow::Result<Sum> {
     let stopped = stop()?;
     let listening = Listening {
         kinds: kinds(&args.kinds),
+        updates_apart: false,
         filter: FlowFilter::from(&args.filter),
         buffer_bytes: args.buffer,
     };

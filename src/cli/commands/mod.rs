@@ -15,4 +15,5 @@ pub use events::events;
 pub use explain::explain;
 pub use list::list;
 pub use record::record;
+pub use report::wish;
 pub use status::status;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use ctlens::model::{Flow, Timeouts};
-use ctlens::wire::{ctnetlink, ctnetlink_stats, cttimeout, netlink};
+use ctlens::wire::{ct_events, ctnetlink, ctnetlink_stats, cttimeout, netlink};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|datagram: &[u8]| {
@@ -20,6 +20,7 @@ fuzz_target!(|datagram: &[u8]| {
             Err(error) => assert_eq!(decoded, Err(error)),
         }
         let _ = ctnetlink_stats::decode_stats(message.payload);
+        let _ = ct_events::decode_event(&message);
         let _ = ctnetlink_stats::decode_stats_cpu(message.payload);
         let _ = cttimeout::decode_defaults(message.payload, &mut Timeouts::default());
     }

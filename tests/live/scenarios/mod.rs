@@ -25,6 +25,7 @@ pub mod segments;
 pub mod stale;
 pub mod together;
 pub mod unresponsive;
+pub mod watch;
 
 /// What a proxy that is in a hurry waits for a connection.
 pub const HURRIED: Duration = Duration::from_millis(300);
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(one_way::trials());
     out.extend(together::trials());
     out.extend(events::trials());
+    out.extend(watch::trials());
     out.extend(healthy::trials());
     out.extend(lasting::trials());
     // Last: they have the machine to themselves.
@@ -53,6 +55,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(nat::alone_trials());
     out.extend(full::trials());
     out.extend(hash::trials());
+    out.extend(watch::alone_trials());
     out
 }
 

@@ -1,10 +1,14 @@
 //! What the user typed.
 
+mod follow;
+
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::values::{Keys, age, bytes, duration, keys, mark, prefix, protocol, release, state, tap};
+use super::values::{Keys, age, duration, keys, mark, prefix, protocol, release, state, tap};
+pub use follow::{EventsArgs, Kind, Listen, Reason, WatchArgs};
+
 use crate::collect::{FlowFilter, Prefix};
 use crate::model::TcpState;
 
@@ -74,7 +78,8 @@ pub enum Command {
     /// Rows are those of conntrack -E; an end says why: expired (its timeout ran out), refused (a RST to the SYN),
     /// evicted (early_drop in a full table), reused (a new connection took its tuple or port, or room was made among
     /// closed ones), deleted (by a program, named by its netlink port). Address, port and protocol filters run in the
-    /// kernel. Events that find no room in the buffer are counted exactly, and a [LOST] row says so where they are missing.
+    /// kernel. Events that find no room in the buffer are counted exactly, and a row `[LOST]`
+    /// says so where they are missing.
     ///
     /// Listening costs the traffic of this host some µs for each new flow, in every namespace; UPDATE is not listened to
     /// unless asked for. Entries that are older than the first listener send no events while nf_conntrack_events is 2, its
@@ -82,6 +87,18 @@ pub enum Command {
     ///
     /// JSON is one object per line, with the schema ctlens.event/1.
     Events(EventsArgs),
+    /// The same look again and again: where the table is going, and what comes and goes
+    ///
+    /// On a terminal a screen of its own: fill and what it is heading for, entries by state over time, who holds most,
+    /// damage, and the verdict with its evidence (? tells the keys). Elsewhere, and with --lines, a line for each look;
+    /// with --format json a document for each, with the schema ctlens.watch/1.
+    ///
+    /// While few flows come it listens to conntrack's events, which tell exactly what came, went and why, and corrects
+    /// them by each whole reading of the table; listening costs the traffic some µs for each new flow. When many come it
+    /// stops listening and only reads. It says which it does, and what that costs.
+    ///
+    /// Exit status: 0 ended by itself or by a key, 1 a condition of --until holds, 2 could not look.
+    Watch(WatchArgs),
     /// Write what a diagnosis looks at into a file that --from replays
     ///
     /// The file is pcapng with the raw netlink messages, so tshark and Wireshark open it; a name that ends in .zst is
@@ -216,11 +233,11 @@ pub struct DiagnoseArgs {
     #[command(flatten)]
     pub read: ReadArgs,
     #[command(flatten)]
-    pub watch: WatchArgs,
+    pub watch: WindowArgs,
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct WatchArgs {
+pub struct WindowArgs {
     /// Watch the counters for so long; 0 = totals since boot, on which counter rules say nothing
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub window: Duration,
@@ -244,7 +261,7 @@ pub struct RecordArgs {
     #[command(flatten)]
     pub read: ReadArgs,
     #[command(flatten)]
-    pub watch: WatchArgs,
+    pub watch: WindowArgs,
     /// Say on stderr how the table is read, and why so
     #[arg(short, long)]
     pub verbose: bool,
@@ -319,56 +336,6 @@ impl From<&FilterArgs> for FlowFilter {
             ..FlowFilter::default()
         }
     }
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct EventsArgs {
-    #[command(flatten)]
-    pub common: CommonArgs,
-    /// What to hear of: new, update, destroy, joined by `,`; each update costs the traffic some µs
-    #[arg(long, value_name = "KINDS", value_delimiter = ',', default_values_t = [Kind::New, Kind::Destroy])]
-    pub kinds: Vec<Kind>,
-    #[command(flatten)]
-    pub filter: FilterArgs,
-    /// Only entries that went for this reason: expired, refused, evicted, reused, deleted
-    #[arg(long, value_name = "REASON")]
-    pub gone: Option<Reason>,
-    /// Stop after so long (else: Ctrl-C)
-    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
-    pub lasting: Option<Duration>,
-    /// Stop after so many events
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub limit: Option<u64>,
-    /// Room for events that come faster than they are read; an event takes about 1,283 bytes
-    #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = bytes)]
-    pub buffer: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
-    New,
-    Update,
-    Destroy,
-}
-
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Kind::New => "new",
-            Kind::Update => "update",
-            Kind::Destroy => "destroy",
-        })
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Reason {
-    Expired,
-    Refused,
-    Evicted,
-    Reused,
-    Deleted,
-    Unknown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,0 +1,11 @@
+//! The screen of `watch`: state, what a key makes of it, and how it is drawn. The terminal is touched in `terminal` alone.
+
+mod chart;
+mod draw;
+mod panes;
+mod screen;
+mod terminal;
+
+pub use draw::draw;
+pub use screen::{Key, Pane, Screen, Sort};
+pub use terminal::{Ended, show};
