@@ -7,7 +7,7 @@ use ratatui::symbols::Marker;
 use ratatui::text::Line;
 use ratatui::widgets::{Axis, Block, Borders, Chart, Dataset, GraphType, Paragraph};
 
-use super::draw::paint;
+use super::paint::paint;
 use super::screen::Screen;
 use crate::evidence::StateRow;
 use crate::render::{Frame, compact, rate};

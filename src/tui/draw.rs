@@ -2,11 +2,12 @@
 
 use ratatui::Frame as Canvas;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Gauge, Paragraph};
 
 use super::chart::{chart, states};
+use super::paint::{bold, paint};
 use super::panes::{holders, judgement};
 use super::screen::{Pane, Screen};
 use crate::diagnose::whole;
@@ -97,27 +98,6 @@ fn help(canvas: &mut Canvas, area: Rect) {
     canvas.render_widget(Clear, over);
     let block = Block::default().borders(Borders::ALL).title(" keys ");
     canvas.render_widget(Paragraph::new(HELP).block(block), over);
-}
-
-pub fn paint(screen: &Screen, colour: Color) -> Style {
-    match screen.style.colour {
-        true => Style::default().fg(colour),
-        false => Style::default(),
-    }
-}
-
-pub fn bold() -> Style {
-    Style::default().add_modifier(Modifier::BOLD)
-}
-
-/// The frame of a pane; the one that keys move stands out.
-pub fn framed(screen: &Screen, pane: Pane, title: String) -> Block<'static> {
-    let block = Block::default().borders(Borders::ALL).title(title);
-    if screen.pane == pane {
-        block.title_style(bold().add_modifier(Modifier::REVERSED))
-    } else {
-        block
-    }
 }
 
 fn head(screen: &Screen) -> Line<'static> {

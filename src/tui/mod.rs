@@ -2,10 +2,11 @@
 
 mod chart;
 mod draw;
+mod paint;
 mod panes;
 mod screen;
 mod terminal;
 
 pub use draw::draw;
 pub use screen::{Key, Pane, Screen, Sort};
-pub use terminal::{Ended, show};
+pub use terminal::show;

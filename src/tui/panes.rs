@@ -6,7 +6,7 @@ use ratatui::style::{Color, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Row, Table};
 
-use super::draw::{bold, framed, paint};
+use super::paint::{bold, framed, paint};
 use super::screen::{Pane, Screen};
 use crate::diagnose::{Judgement, Side, whole};
 use crate::render::{Frame, Paint, rate, verdict, wrapped};

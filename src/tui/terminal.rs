@@ -13,21 +13,8 @@ use crate::render::Frame;
 /// How long a key may wait for a look, and a look for a key.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Why the screen was left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// By the user.
-    Left,
-    /// Nothing more comes, and nobody waits for it: a signal, or a condition that was to end it.
-    Over,
-}
-
 /// Shows looks until the user leaves or `over` says so. Where no more come, the last one stays.
-pub fn show(
-    screen: &mut Screen,
-    frames: &Receiver<Frame>,
-    over: &dyn Fn() -> bool,
-) -> std::io::Result<Ended> {
+pub fn show(screen: &mut Screen, frames: &Receiver<Frame>, over: &dyn Fn() -> bool) -> std::io::Result<()> {
     let mut terminal = try_init()?;
     let result = (|| {
         loop {
@@ -43,14 +30,14 @@ pub fn show(
             }
             terminal.draw(|canvas| draw(canvas, screen))?;
             if over() {
-                return Ok(Ended::Over);
+                return Ok(());
             }
             if event::poll(TICK)?
                 && let Event::Key(pressed) = event::read()?
                 && let Some(key) = key(pressed)
                 && !screen.press(key)
             {
-                return Ok(Ended::Left);
+                return Ok(());
             }
         }
     })();

@@ -121,7 +121,7 @@ fn on_screen(
     let shown = drawing.join();
     told.iter().for_each(|text| terminal::note(text));
     match shown {
-        Ok(shown) => shown.context("drawing on the terminal").map(drop)?,
+        Ok(shown) => shown.context("drawing on the terminal")?,
         Err(panic) => std::panic::resume_unwind(panic),
     }
     outcome

@@ -4,7 +4,7 @@ use std::mem::{size_of, zeroed};
 use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::ears::{attach, granted, grow};
+use super::buffer::{attach, granted, grow};
 use super::{Errno, get_option, last_errno, set_option};
 use crate::kernel::BpfInstruction;
 

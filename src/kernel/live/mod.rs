@@ -14,6 +14,7 @@ use netlink_sys::{Socket, SocketAddr};
 use super::{Channel, Errno, Heard, Job, Kernel, Source};
 use crate::model::Moment;
 
+mod buffer;
 mod ears;
 mod events;
 mod namespace;

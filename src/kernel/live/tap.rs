@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use super::ears::{attach, grow};
+use super::buffer::{attach, grow};
 use super::{Errno, get_option, last_errno, set_option};
 use crate::kernel::BpfInstruction;
 
