@@ -253,10 +253,13 @@ impl Ledger {
             dump: self.dump,
             timed,
         };
-        let before = self.kept.insert(key, kept);
+        // It may be there: its NEW was told after a dump had it, or the end of the one before was lost. And it may be
+        // counted elsewhere: among those together, before there was room for its place.
+        if let Some(before) = self.kept.insert(key, kept) {
+            self.places.traffic(before.place).held -= 1;
+        }
         let traffic = self.places.traffic(place);
-        // Its NEW was told after a dump had it.
-        traffic.held += u64::from(before.is_none());
+        traffic.held += 1;
         traffic.came += u64::from(new);
     }
 

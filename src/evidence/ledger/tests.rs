@@ -156,4 +156,9 @@ fn places_that_nothing_goes_to_make_room() {
     ledger.apply(&heard(EventKind::New, to(most + 1)), 2.0, true);
     let (top, elsewhere) = ledger.top(10);
     assert_eq!((top.len(), top[0].1.held, elsewhere.held), (1, 1, 1));
+    // The one that had no place of its own comes again, and has one now.
+    ledger.apply(&heard(EventKind::New, to(most)), 3.0, true);
+    assert_eq!((ledger.top(10).0.len(), ledger.top(10).1.held), (2, 0));
+    ledger.apply(&heard(EventKind::Destroy, to(most)), 4.0, true);
+    assert_eq!(ledger.held().value, 1.0);
 }
