@@ -9,9 +9,9 @@ use std::ops::ControlFlow;
 
 use ctlens::collect::{self, FlowFilter, Listening, Prefix, Presence};
 use ctlens::kernel::Errno;
-use ctlens::model::{Event, EventKind, Flow, Moment};
+use ctlens::model::{BpfInstruction, Event, EventKind, Flow, Moment};
 use ctlens::render;
-use ctlens::wire::ct_events::{BpfOp, EventFilter, encode_filter};
+use ctlens::wire::ct_events::{EventFilter, encode_filter};
 use fake::{Fake, message};
 use proptest::prelude::*;
 
@@ -57,7 +57,7 @@ fn entry(src: IpAddr, dst: IpAddr, sport: u16, dport: u16, proto: u8) -> Vec<u8>
 }
 
 /// What bpf_prog_run() makes of the instructions that are used; `None`: it fell off its end.
-fn run(program: &[BpfOp], datagram: &[u8]) -> Option<bool> {
+fn run(program: &[BpfInstruction], datagram: &[u8]) -> Option<bool> {
     let (mut a, mut x, mut at) = (0u32, 0u32, 0usize);
     loop {
         let op = program.get(at)?;

@@ -18,6 +18,11 @@ use std::time::{Duration, Instant};
 #[allow(dead_code)] // the other benchmark uses all of it
 #[path = "../table/load.rs"]
 mod load;
+#[allow(dead_code)] // as above
+#[path = "../table/measure.rs"]
+mod measure;
+
+use measure::median;
 
 const CTLENS: &str = env!("CARGO_BIN_EXE_ctlens");
 const PORT: u16 = 8080;
@@ -152,14 +157,14 @@ fn report(entries: u64, rounds: u64, runs: &[Runs]) {
         "{:<30} {:>10} {:>17} {:>7} {:>8}  by",
         "who looks", "new/s", "[min-max]", "lost", "its CPU"
     );
-    let base = median(&runs[0].per_s);
+    let base = median(runs[0].per_s.iter().copied());
     for ((name, _), runs) in WATCHERS.iter().zip(runs) {
-        let per_s = median(&runs.per_s);
+        let per_s = median(runs.per_s.iter().copied());
         let least = runs.per_s.iter().copied().fold(f64::MAX, f64::min);
         let most = runs.per_s.iter().copied().fold(0.0, f64::max);
         let cpu = match runs.cpu.as_slice() {
             [] => String::new(),
-            cpu => format!("{:.1} %", median(cpu) * 100.0),
+            cpu => format!("{:.1} %", median(cpu.iter().copied()) * 100.0),
         };
         println!(
             "{name:<30} {per_s:>10.0} {:>17} {:>6.1}% {cpu:>8}  {}",
@@ -168,12 +173,6 @@ fn report(entries: u64, rounds: u64, runs: &[Runs]) {
             runs.source
         );
     }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn shell(script: &str) -> bool {

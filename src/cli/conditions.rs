@@ -1,6 +1,6 @@
 //! `fill>0.8`: what a watch may wait for, or warn of.
 
-use crate::model::TcpState;
+use crate::model::{ConntrackStats, TcpState};
 use crate::render::Frame;
 
 /// Words of the verdict; everything else is a number.
@@ -16,20 +16,6 @@ const NUMBERS: [&str; 9] = [
     "lost",
     "confidence",
 ];
-/// Conntrack's counters, as their rise in a second.
-const COUNTERS: [&str; 10] = [
-    "found",
-    "invalid",
-    "insert",
-    "insert_failed",
-    "drop",
-    "early_drop",
-    "error",
-    "search_restart",
-    "clash_resolve",
-    "chaintoolong",
-];
-
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     /// As it was typed.
@@ -80,7 +66,7 @@ pub fn condition(text: &str) -> Result<Condition, String> {
             return Err(format!("{name} is a word: = or !="));
         }
         Value::Word(value.to_string())
-    } else if NUMBERS.contains(&name) || COUNTERS.contains(&name) || TcpState::from_name(name).is_some() {
+    } else if NUMBERS.contains(&name) || is_counter(name) || TcpState::from_name(name).is_some() {
         let number = value.parse().map_err(|_| format!("{value} is no number"))?;
         Value::Number(number)
     } else {
@@ -96,6 +82,12 @@ pub fn condition(text: &str) -> Result<Condition, String> {
         op,
         value,
     })
+}
+
+/// One of conntrack's, which is told as its rise in a second.
+fn is_counter(name: &str) -> bool {
+    let all = ConntrackStats::default().named();
+    all.iter().any(|(counter, _)| *counter == name)
 }
 
 impl Condition {

@@ -15,11 +15,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Writes a result. A reader that has gone away (`| head`) has seen enough: that is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    clear();
-    let mut out = io::stdout().lock();
-    forgive(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
-        .context("writing the result to standard output")?;
-    Ok(())
+    print_more(text).map(drop)
 }
 
 /// A part of a result that goes on; false where nobody reads any more.

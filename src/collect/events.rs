@@ -6,8 +6,8 @@ use super::ask::ADMIN_REMEDY;
 use super::filter::FlowFilter;
 use super::listing::LOAD;
 use super::presence::Presence;
-use crate::kernel::{BpfInstruction, Errno, Kernel, Source};
-use crate::model::{Event, EventKind, Gap, Moment};
+use crate::kernel::{Errno, Kernel, Source};
+use crate::model::{BpfInstruction, Event, EventKind, Gap, Moment};
 use crate::wire::ct_events::{EventFilter, decode_event, encode_filter, group};
 use crate::wire::netlink::messages;
 
@@ -110,14 +110,7 @@ fn program(filter: &FlowFilter) -> Vec<BpfInstruction> {
         sport: filter.sport,
         dport: filter.dport,
     };
-    let ops = encode_filter(&wanted).into_iter();
-    ops.map(|op| BpfInstruction {
-        code: op.code,
-        jt: op.jt,
-        jf: op.jf,
-        k: op.k,
-    })
-    .collect()
+    encode_filter(&wanted)
 }
 
 fn reason(errno: Errno) -> String {

@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 use super::presence::Presence;
 use super::sockets::sockets;
 use super::ways::strict;
-use crate::kernel::{BpfInstruction, Errno, Kernel, Source};
-use crate::model::{Action, Chain, Gap, Hook, Moment, NetCounters, Ruleset, Segment, SocketState};
+use crate::kernel::{Errno, Kernel, Source};
+use crate::model::{
+    Action, BpfInstruction, Chain, Gap, Hook, Moment, NetCounters, Ruleset, Segment, SocketState,
+};
 use crate::wire::packet;
 
 /// Enough of a packet for IPv6 with extensions, TCP, and an ICMP error's quote.

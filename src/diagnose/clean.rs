@@ -1,7 +1,7 @@
 //! The verdict that accuses nobody, and the plain facts behind it.
 
 use super::cause::Cause;
-use super::half_open::{PILE_SHARE, listed, pile_from, sum};
+use super::half_open::{PILE_SHARE, listed, pile_from, sum, young};
 use super::outcomes::Outcomes;
 use super::report::Judgement;
 use super::rule::{Verdict, Weighed, confidence, count, fact, remark, whole};
@@ -49,7 +49,7 @@ pub fn nothing(evidence: &Evidence, outcomes: &Outcomes) -> Judgement {
 /// All half-open entries. A sample that met none has an upper bound all the same.
 fn piled(evidence: &Evidence) -> Option<Estimate> {
     let half_open = evidence.half_open.as_ref()?;
-    let met = sum(half_open.syn_sent.values().chain(half_open.syn_recv.values())).entries;
+    let met = sum(half_open.piles()).entries;
     let table = evidence.table.as_ref();
     match table.and_then(|t| t.dumped.zip(t.sampled_of)) {
         Some((dumped, of)) if met.high <= 0.0 => Some(Estimate::of_sample(0, dumped, of)),
@@ -59,14 +59,13 @@ fn piled(evidence: &Evidence) -> Option<Estimate> {
 
 /// Of so many that they would be a pile-up, the ones that are too young for it.
 fn under_way(evidence: &Evidence, piled: Estimate) -> String {
-    let half_open = evidence.half_open.iter();
-    let piles = half_open.flat_map(|h| h.syn_sent.values().chain(h.syn_recv.values()));
-    let sum = sum(piles);
-    let young = (sum.entries.value - sum.settled.value).max(0.0);
-    if piled.value < pile_from(evidence) || young < 1.0 {
-        return String::new();
+    match &evidence.half_open {
+        Some(half_open) if piled.value >= pile_from(evidence) => {
+            let sum = sum(half_open.piles());
+            young(sum.entries, sum.settled)
+        }
+        _ => String::new(),
     }
-    format!(", {} of them handshakes under way", whole(young))
 }
 
 /// A sample that met no half-open entry, and is too small to say that they are few.

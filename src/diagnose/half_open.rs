@@ -48,15 +48,19 @@ pub fn pile_up(evidence: &Evidence, settled: Estimate) -> PileUp {
     }
 }
 
-/// What a pile-up needs, and what there is.
-pub fn too_few(evidence: &Evidence, entries: Estimate, settled: Estimate, name: &str) -> String {
+/// `, 12 of them handshakes under way`
+pub fn young(entries: Estimate, settled: Estimate) -> String {
     let under_way = (entries.value - settled.value).max(0.0);
-    let young = if under_way > 0.0 {
+    if under_way > 0.0 {
         format!(", {} of them handshakes under way", whole(under_way))
     } else {
         String::new()
-    };
-    let from = whole(pile_from(evidence));
+    }
+}
+
+/// What a pile-up needs, and what there is.
+pub fn too_few(evidence: &Evidence, entries: Estimate, settled: Estimate, name: &str) -> String {
+    let (young, from) = (young(entries, settled), whole(pile_from(evidence)));
     format!("{} {name}{young}; a pile-up starts at {from}", count(entries))
 }
 

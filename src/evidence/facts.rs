@@ -105,6 +105,20 @@ pub struct StateRow {
     pub evictable: Estimate,
 }
 
+impl StateRow {
+    /// The state, or the protocol where that has none.
+    pub fn name(&self) -> &str {
+        self.state.as_deref().unwrap_or(&self.proto)
+    }
+
+    /// Most entries first.
+    pub fn by_entries(rows: Option<&[StateRow]>) -> Vec<&StateRow> {
+        let mut rows: Vec<&StateRow> = rows.into_iter().flatten().collect();
+        rows.sort_by(|a, b| b.entries.value.total_cmp(&a.entries.value));
+        rows
+    }
+}
+
 /// Which way a half-open entry's SYN went, seen from this namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -262,11 +276,17 @@ impl HalfOpen {
         }
     }
 
+    /// Of both states.
+    pub fn piles(&self) -> impl Iterator<Item = &Pile> + Clone {
+        self.syn_sent.values().chain(self.syn_recv.values())
+    }
+
     /// Held, live, or neither, of both states; `None`: nothing told any of them apart.
     pub fn told(&self) -> Option<Told> {
-        let piles = || self.syn_sent.values().chain(self.syn_recv.values());
-        let told = |of: fn(&Pile) -> Estimate| Estimate::sum_at_worst(piles().map(of));
-        let known = piles().all(|pile| pile.basis != Basis::Nothing || pile.entries.value == 0.0);
+        let told = |of: fn(&Pile) -> Estimate| Estimate::sum_at_worst(self.piles().map(of));
+        let known = self
+            .piles()
+            .all(|pile| pile.basis != Basis::Nothing || pile.entries.value == 0.0);
         known.then(|| Told {
             held: told(|pile| pile.held),
             live: told(|pile| pile.live),

@@ -1,23 +1,15 @@
 //! Where the entries of one reading go: what is left to tell holders by where nobody hears events.
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 
 use super::ledger::{MAX_PLACES, Place};
 use crate::model::Flow;
 
 /// Entries by destination, of one pass over the table.
+#[derive(Default)]
 pub struct Holders {
     places: HashMap<Place, u64>,
     entries: u64,
-}
-
-impl Default for Holders {
-    fn default() -> Holders {
-        Holders {
-            places: HashMap::new(),
-            entries: 0,
-        }
-    }
 }
 
 impl Holders {

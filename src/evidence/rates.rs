@@ -6,23 +6,9 @@ use crate::model::{ConntrackStats, NetCounters};
 
 /// By name in the kernel's words. With no `earlier` reading: totals.
 pub fn conntrack(earlier: Option<&ConntrackStats>, later: &ConntrackStats) -> BTreeMap<&'static str, u64> {
-    let fields = |s: &ConntrackStats| {
-        [
-            ("found", s.found),
-            ("invalid", s.invalid),
-            ("insert", s.insert),
-            ("insert_failed", s.insert_failed),
-            ("drop", s.drop),
-            ("early_drop", s.early_drop),
-            ("error", s.error),
-            ("search_restart", s.search_restart),
-            ("clash_resolve", s.clash_resolve),
-            ("chaintoolong", s.chaintoolong),
-        ]
-    };
-    let before = earlier.map(fields);
+    let before = earlier.map(ConntrackStats::named);
     let mut out = BTreeMap::new();
-    for (index, (name, now)) in fields(later).into_iter().enumerate() {
+    for (index, (name, now)) in later.named().into_iter().enumerate() {
         let Some(now) = now else { continue };
         match before.map(|b| b[index].1) {
             None => out.insert(name, now),

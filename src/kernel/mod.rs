@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use crate::model::Moment;
+use crate::model::{BpfInstruction, Moment};
 
 mod errno;
 mod live;
@@ -59,15 +59,6 @@ impl<'a> Job<'a> {
             result: Err(Errno::NOT_ASKED),
         }
     }
-}
-
-/// One instruction of a classic BPF program (`struct sock_filter`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BpfInstruction {
-    pub code: u16,
-    pub jt: u8,
-    pub jf: u8,
-    pub k: u32,
 }
 
 /// Something to listen to.

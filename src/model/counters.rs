@@ -20,6 +20,24 @@ pub struct ConntrackStats {
     pub cpus: u32,
 }
 
+impl ConntrackStats {
+    /// By name, in the kernel's words.
+    pub fn named(&self) -> [(&'static str, Option<u64>); 10] {
+        [
+            ("found", self.found),
+            ("invalid", self.invalid),
+            ("insert", self.insert),
+            ("insert_failed", self.insert_failed),
+            ("drop", self.drop),
+            ("early_drop", self.early_drop),
+            ("error", self.error),
+            ("search_restart", self.search_restart),
+            ("clash_resolve", self.clash_resolve),
+            ("chaintoolong", self.chaintoolong),
+        ]
+    }
+}
+
 /// /proc/net/netstat and /proc/net/snmp by `Group.Name`, for example `TcpExt.ListenOverflows`;
 /// and /proc/net/sockstat by `sockstat.TCP.tw`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The nouns, in the kernel's words: plain data without parsing, clock or I/O.
 
+mod bpf;
 mod counters;
 mod estimate;
 mod event;
@@ -14,6 +15,7 @@ mod settings;
 mod snapshot;
 mod socket;
 
+pub use bpf::BpfInstruction;
 pub use counters::{ConntrackStats, NetCounters};
 pub use estimate::Estimate;
 pub use event::{Event, EventKind, Gone};

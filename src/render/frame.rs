@@ -1,6 +1,7 @@
 //! One look of `watch`: the line, and the document, that tell it.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
@@ -62,7 +63,7 @@ pub struct Heard {
 /// Where entries go.
 #[derive(Clone, Debug, Serialize)]
 pub struct HolderDoc {
-    pub dst: String,
+    pub dst: IpAddr,
     pub dport: u16,
     pub proto: String,
     pub entries: f64,
@@ -74,10 +75,7 @@ pub struct HolderDoc {
 impl HolderDoc {
     /// `10.9.1.3:80`, `[fd00::3]:80`.
     pub fn label(&self) -> String {
-        match self.dst.contains(':') {
-            true => format!("[{}]:{}", self.dst, self.dport),
-            false => format!("{}:{}", self.dst, self.dport),
-        }
+        SocketAddr::new(self.dst, self.dport).to_string()
     }
 }
 
@@ -221,16 +219,7 @@ pub fn frame_line(frame: &Frame, style: &Style) -> String {
         rest.extend(table.fill.map(percent));
     }
     rest.extend(heading(frame));
-    if let Some(heard) = &frame.heard {
-        rest.push(format!(
-            "{} in, {} out /s",
-            rate(heard.came_per_s),
-            rate(heard.went_per_s)
-        ));
-        if heard.lost > 0 {
-            rest.push(format!("{} events lost", whole(heard.lost as f64)));
-        }
-    }
+    rest.extend(flowing(frame));
     rest.extend(damage(report));
     rest.extend(most(report));
     let mut line = format!("{time}  {verdict}");
@@ -296,6 +285,19 @@ pub fn heading(frame: &Frame) -> Vec<String> {
     out
 }
 
+/// What comes and goes, and what of it was lost.
+pub fn flowing(frame: &Frame) -> Vec<String> {
+    let Some(heard) = &frame.heard else {
+        return Vec::new();
+    };
+    let (came, went) = (rate(heard.came_per_s), rate(heard.went_per_s));
+    let mut out = vec![format!("{came} in, {went} out /s")];
+    if heard.lost > 0 {
+        out.push(format!("{} events lost", whole(heard.lost as f64)));
+    }
+    out
+}
+
 /// `90 s`, `12 min`, `3 h`
 pub fn duration(secs: f64) -> String {
     match secs {
@@ -317,13 +319,11 @@ fn damage(report: &Report) -> Vec<String> {
 
 /// The states with the most entries.
 fn most(report: &Report) -> Vec<String> {
-    let mut rows: Vec<&StateRow> = report.states.iter().flatten().collect();
-    rows.sort_by(|a, b| b.entries.value.total_cmp(&a.entries.value));
-    let name = |row: &StateRow| row.state.clone().unwrap_or_else(|| row.proto.clone());
-    rows.iter()
+    StateRow::by_entries(report.states.as_deref())
+        .into_iter()
         .take(STATES)
         .filter(|row| row.entries.value > 0.0)
-        .map(|row| format!("{} {}", name(row), whole(row.entries.value)))
+        .map(|row| format!("{} {}", row.name(), whole(row.entries.value)))
         .collect()
 }
 

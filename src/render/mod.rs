@@ -22,7 +22,8 @@ pub use explain::{causes_text, explain_text};
 pub use figures::{compact, percent, rate};
 pub use flow::{FLOW_SCHEMA, flow_json, flow_text};
 pub use frame::{
-    Frame, Heard, HolderDoc, Spread, WATCH_SCHEMA, Way, duration, frame_json, frame_line, heading, verdict,
+    Frame, Heard, HolderDoc, Spread, WATCH_SCHEMA, Way, duration, flowing, frame_json, frame_line, heading,
+    verdict,
 };
 pub use json::{document, report_json};
 pub use page::wrapped;

@@ -17,25 +17,22 @@ const LINES: usize = 3;
 const COLOURS: [Color; LINES] = [Color::Cyan, Color::Yellow, Color::Magenta];
 const HELD: Color = Color::Red;
 
-fn name(row: &StateRow) -> String {
-    row.state.clone().unwrap_or_else(|| row.proto.clone())
-}
-
 /// Names of the states with the most entries in what is kept.
-fn leaders(screen: &Screen) -> Vec<String> {
-    let mut most: Vec<(String, f64)> = Vec::new();
+pub fn leaders(screen: &Screen) -> Vec<String> {
+    let mut most: Vec<(&str, f64)> = Vec::new();
     let rows = screen
         .past()
         .flat_map(|frame| frame.report.states.iter().flatten());
     for row in rows {
-        let (name, entries) = (name(row), row.entries.value);
+        let (name, entries) = (row.name(), row.entries.value);
         match most.iter_mut().find(|(known, _)| *known == name) {
             Some((_, most)) => *most = most.max(entries),
             None => most.push((name, entries)),
         }
     }
-    most.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    most.into_iter().take(LINES).map(|(name, _)| name).collect()
+    most.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+    let names = most.into_iter().take(LINES).map(|(name, _)| name);
+    names.map(str::to_string).collect()
 }
 
 fn held(frame: &Frame) -> Option<f64> {
@@ -45,17 +42,17 @@ fn held(frame: &Frame) -> Option<f64> {
 /// Entries over seconds, and how they are drawn.
 type Curve = (Vec<(f64, f64)>, Color, Marker);
 
-pub fn chart(canvas: &mut Canvas, screen: &Screen, area: Rect) {
+pub fn chart(canvas: &mut Canvas, screen: &Screen, leaders: &[String], area: Rect) {
     let entries = |frame: &Frame, wanted: &str| {
         let rows = frame.report.states.iter().flatten();
-        let rows = rows.filter(|row| name(row) == wanted);
+        let rows = rows.filter(|row| row.name() == wanted);
         rows.map(|row| row.entries.value).sum::<f64>()
     };
     let over_time = |of: &dyn Fn(&Frame) -> Option<f64>| -> Vec<(f64, f64)> {
         let points = screen.past().map(|frame| Some((frame.at_secs, of(frame)?)));
         points.flatten().collect()
     };
-    let mut lines: Vec<Curve> = leaders(screen)
+    let mut lines: Vec<Curve> = leaders
         .iter()
         .zip(COLOURS)
         .map(|(leader, colour)| {
@@ -94,12 +91,10 @@ pub fn chart(canvas: &mut Canvas, screen: &Screen, area: Rect) {
     canvas.render_widget(chart, area);
 }
 
-pub fn states(canvas: &mut Canvas, screen: &Screen, frame: &Frame, area: Rect) {
-    let leaders = leaders(screen);
-    let mut rows: Vec<&StateRow> = frame.report.states.iter().flatten().collect();
-    rows.sort_by(|a, b| b.entries.value.total_cmp(&a.entries.value));
+pub fn states(canvas: &mut Canvas, screen: &Screen, leaders: &[String], frame: &Frame, area: Rect) {
+    let rows = StateRow::by_entries(frame.report.states.as_deref());
     let line = |row: &StateRow| {
-        let name = name(row);
+        let name = row.name();
         let new = row.new_per_s.map(|new| format!("+{}/s", rate(new.value)));
         let text = format!(
             "{name:<11}{:>6} {:>6}",

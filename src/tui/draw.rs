@@ -6,12 +6,12 @@ use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Clear, Gauge, Paragraph};
 
-use super::chart::{chart, states};
+use super::chart::{chart, leaders, states};
 use super::paint::{bold, paint};
 use super::panes::{holders, judgement};
 use super::screen::{Pane, Screen};
 use crate::diagnose::whole;
-use crate::render::{Frame, Way, heading, percent, rate};
+use crate::render::{Frame, Way, flowing, heading, percent, rate};
 
 /// Counters whose rise is damage.
 const DAMAGE: [&str; 4] = ["drop", "early_drop", "insert_failed", "chaintoolong"];
@@ -71,8 +71,9 @@ fn panes(canvas: &mut Canvas, screen: &mut Screen, frame: &Frame, area: Rect) {
     .areas(area);
     let [chart_area, states_area] =
         Layout::horizontal([Constraint::Fill(1), Constraint::Length(STATES_COLUMNS)]).areas(middle);
-    chart(canvas, screen, chart_area);
-    states(canvas, screen, frame, states_area);
+    let leaders = leaders(screen);
+    chart(canvas, screen, &leaders, chart_area);
+    states(canvas, screen, &leaders, frame, states_area);
     canvas.render_widget(Paragraph::new(damages(screen, frame)), damage);
     if roomy {
         pane(canvas, screen, frame, Pane::Holders, holders);
@@ -152,16 +153,7 @@ fn gauge(canvas: &mut Canvas, screen: &Screen, frame: &Frame, area: Rect) {
         .label(label);
     canvas.render_widget(gauge, bar);
     let mut words = heading(frame);
-    if let Some(heard) = &frame.heard {
-        words.push(format!(
-            "{} in, {} out /s",
-            rate(heard.came_per_s),
-            rate(heard.went_per_s)
-        ));
-        if heard.lost > 0 {
-            words.push(format!("{} events lost", whole(heard.lost as f64)));
-        }
-    }
+    words.extend(flowing(frame));
     words.push(match frame.way {
         Way::Events => format!("{}, at {} CPU", frame.way.name(), percent(frame.costs)),
         Way::Summaries => frame.way.name().to_string(),

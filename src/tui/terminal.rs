@@ -17,23 +17,21 @@ const TICK: Duration = Duration::from_millis(100);
 pub fn show(screen: &mut Screen, frames: &Receiver<Frame>, over: &dyn Fn() -> bool) -> std::io::Result<()> {
     let mut terminal = try_init()?;
     let result = (|| {
+        // Nothing but a look, a key or a new size makes another picture.
+        let mut changed = true;
         loop {
-            loop {
-                match frames.try_recv() {
-                    Ok(frame) => screen.push(frame),
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => {
-                        screen.ended = true;
-                        break;
-                    }
-                }
+            changed |= take(screen, frames);
+            if std::mem::take(&mut changed) {
+                terminal.draw(|canvas| draw(canvas, screen))?;
             }
-            terminal.draw(|canvas| draw(canvas, screen))?;
             if over() {
                 return Ok(());
             }
-            if event::poll(TICK)?
-                && let Event::Key(pressed) = event::read()?
+            if !event::poll(TICK)? {
+                continue;
+            }
+            changed = true;
+            if let Event::Key(pressed) = event::read()?
                 && let Some(key) = key(pressed)
                 && !screen.press(key)
             {
@@ -43,6 +41,19 @@ pub fn show(screen: &mut Screen, frames: &Receiver<Frame>, over: &dyn Fn() -> bo
     })();
     restore();
     result
+}
+
+/// Looks that wait, and that no more come: whether there was any of that.
+fn take(screen: &mut Screen, frames: &Receiver<Frame>) -> bool {
+    let mut any = false;
+    loop {
+        match frames.try_recv() {
+            Ok(frame) => screen.push(frame),
+            Err(TryRecvError::Disconnected) if !screen.ended => screen.ended = true,
+            Err(_) => return any,
+        }
+        any = true;
+    }
 }
 
 fn key(pressed: KeyEvent) -> Option<Key> {

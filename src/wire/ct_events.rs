@@ -7,7 +7,7 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use super::ctnetlink::{CTA_TIMESTAMP, fill};
 use super::netlink::{Message, attributes};
 use super::{Malformed, be64};
-use crate::model::{Event, EventKind, Flow};
+use crate::model::{BpfInstruction, Event, EventKind, Flow};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8` with IPCTNL_MSG_CT_NEW and _DELETE
 const CT_NEW: u16 = 1 << 8;
@@ -94,7 +94,7 @@ const ATTRIBUTE_HEADER: u32 = 4;
 
 /// A program for the socket that lets through what the filter may want; empty where it wants all. What it cannot tell
 /// it lets through: what comes is filtered again.
-pub fn encode_filter(filter: &EventFilter) -> Vec<BpfOp> {
+pub fn encode_filter(filter: &EventFilter) -> Vec<BpfInstruction> {
     let mut out = Vec::new();
     // CTA_TUPLE_PROTO, CTA_PROTO_NUM, _SRC_PORT, _DST_PORT
     let numbers = [
@@ -136,8 +136,8 @@ pub fn encode_filter(filter: &EventFilter) -> Vec<BpfOp> {
 /// A comparison that fails where it holds.
 const MISSING: u8 = 1;
 
-fn op(code: u16, k: u32) -> BpfOp {
-    BpfOp {
+fn op(code: u16, k: u32) -> BpfInstruction {
+    BpfInstruction {
         code,
         jt: 0,
         jf: 0,
@@ -146,11 +146,11 @@ fn op(code: u16, k: u32) -> BpfOp {
 }
 
 /// Puts the place of an attribute of the original tuple's part into X.
-fn place(out: &mut Vec<BpfOp>, part: u32, attribute: u32) {
+fn place(out: &mut Vec<BpfInstruction>, part: u32, attribute: u32) {
     out.extend([op(LD_IMM, ATTRIBUTES), op(LDX_IMM, 1), op(LD_W_ABS, NLATTR)]);
     for kind in [part, attribute] {
         out.extend([
-            BpfOp {
+            BpfInstruction {
                 jt: MISSING,
                 ..op(JEQ, 0)
             },
@@ -159,7 +159,7 @@ fn place(out: &mut Vec<BpfOp>, part: u32, attribute: u32) {
         ]);
     }
     out.extend([
-        BpfOp {
+        BpfInstruction {
             jt: MISSING,
             ..op(JEQ, 0)
         },
@@ -168,7 +168,7 @@ fn place(out: &mut Vec<BpfOp>, part: u32, attribute: u32) {
 }
 
 /// Compares an address word by word, as far as its prefix goes.
-fn words(out: &mut Vec<BpfOp>, attribute: u32, addr: &[u8], bits: u8) {
+fn words(out: &mut Vec<BpfInstruction>, attribute: u32, addr: &[u8], bits: u8) {
     place(out, 1, attribute);
     for (index, word) in addr.chunks_exact(4).enumerate() {
         let asked = u32::from(bits).saturating_sub(index as u32 * 32).min(32);
@@ -183,13 +183,4 @@ fn words(out: &mut Vec<BpfOp>, attribute: u32, addr: &[u8], bits: u8) {
             op(JEQ, value & mask),
         ]);
     }
-}
-
-/// One instruction of a classic BPF program, as [`encode_filter`] gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BpfOp {
-    pub code: u16,
-    pub jt: u8,
-    pub jf: u8,
-    pub k: u32,
 }

@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use ctlens::kernel::{BpfInstruction, Channel, Errno, Heard, Job, Kernel, Record, Replay, Source, Written};
-use ctlens::model::Moment;
+use ctlens::kernel::{Channel, Errno, Heard, Job, Kernel, Record, Replay, Source, Written};
+use ctlens::model::{BpfInstruction, Moment};
 
 /// One call on a kernel.
 #[derive(Clone, Debug)]

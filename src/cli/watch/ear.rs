@@ -63,13 +63,11 @@ pub struct Ear {
     read_whole: bool,
     /// The recording has no more.
     pub ended: bool,
-    drift: Option<Drift>,
-    /// When the whole table was read.
-    whole_at: Option<f64>,
+    /// When the whole table was read, and how far the ledger was from it.
+    whole: Option<(f64, Drift)>,
     /// Why it does not listen.
     deaf: Option<Gap>,
     room: u64,
-    updates_heard: bool,
     /// It stopped listening.
     hot: Option<Hot>,
     /// By the last reading, where no events are heard.
@@ -98,11 +96,9 @@ impl Ear {
             counted_secs: 0.0,
             read_whole: false,
             ended: false,
-            drift: None,
-            whole_at: None,
+            whole: None,
             deaf: None,
             room: 0,
-            updates_heard: false,
             hot: None,
             holders: Holders::default(),
         }
@@ -164,7 +160,7 @@ impl Ear {
             });
             kernel.hush();
             self.ledger = Ledger::new(MAX_ENTRIES);
-            (self.drift, self.whole_at) = (None, None);
+            self.whole = None;
         }
         self.on = on;
     }
@@ -178,7 +174,6 @@ impl Ear {
         });
         if updates {
             self.listening.kinds.push(EventKind::Update);
-            self.updates_heard = true;
         }
         let mut events: Vec<Event> = Vec::new();
         let heard = collect::events(kernel, &self.presence, &self.listening, until, &mut |event| {
@@ -229,15 +224,14 @@ impl Ear {
         (self.counted_secs, self.settled) = (self.heard_at - self.settled, self.heard_at);
         // The reading itself made expired entries go: only now have they been told of.
         if std::mem::take(&mut self.read_whole) && self.on {
-            self.drift = Some(self.ledger.corrected(self.pass_began));
-            self.whole_at = Some(self.pass_began);
+            self.whole = Some((self.pass_began, self.ledger.corrected(self.pass_began)));
         }
     }
 
     /// Whether the ledger needs a reading of the whole table, however large that is: to begin with, after a loss, and
     /// every now and then.
     pub fn wants_whole(&self, at_secs: f64) -> bool {
-        let after = |secs: f64| self.whole_at.is_none_or(|at| at_secs - at >= secs);
+        let after = |secs: f64| self.whole.is_none_or(|(at, _)| at_secs - at >= secs);
         self.on && (after(WHOLE_EVERY_SECS) || self.ledger.lost() > 0 && after(LOSS_EVERY_SECS))
     }
 
@@ -267,8 +261,8 @@ impl Ear {
         let stayed = self.ledger.lifetimes_ms().iter();
         let stayed_ms = stayed.map(|(cause, of)| (*cause, spread(of))).collect();
         let handshakes = self.ledger.handshakes_ms();
-        let handshake_ms = (self.updates_heard && !handshakes.is_empty()).then(|| spread(handshakes));
-        let held = self.whole_at.map(|_| self.ledger.held());
+        let handshake_ms = (!handshakes.is_empty()).then(|| spread(handshakes));
+        let held = self.whole.map(|_| self.ledger.held());
         let turnover = self.ledger.turnover();
         Some(Heard {
             came_per_s: per_s(turnover.came as f64),
@@ -279,7 +273,7 @@ impl Ear {
             spent_entry_s: turnover.spent_secs,
             lost: turnover.lost,
             held,
-            drift: self.drift,
+            drift: self.whole.map(|(_, drift)| drift),
             one_of: self.ledger.scale(),
             handshake_ms,
             stayed_ms,
@@ -294,7 +288,7 @@ fn holder(
     went_per_s: Option<f64>,
 ) -> HolderDoc {
     HolderDoc {
-        dst: dst.to_string(),
+        dst,
         dport,
         proto: proto::name(number).map_or(number.to_string(), str::to_string),
         entries,

@@ -45,23 +45,12 @@ pub fn watch(args: &WatchArgs) -> anyhow::Result<Outcome> {
     let netns = door.netns.clone();
     let stopped = stop()?;
     let style = terminal::style(&args.common, netns.as_deref());
-    if on_terminal {
+    let outcome = if on_terminal {
         let screen = Screen::new(netns, style);
-        let outcome = on_screen(door.kernel(), args, &stopped, &mut alerts, screen);
-        terminal::complain_of(&door.close().map(drop));
-        return outcome;
-    }
-    let mut lines = Lines {
-        json: args.common.format == Format::Json,
-        style,
-        pace: args.speed,
-        stopped: Arc::clone(&stopped),
-        way: None,
-        unseen: BTreeSet::new(),
-        asks: false,
+        on_screen(door.kernel(), args, &stopped, &mut alerts, screen)
+    } else {
+        in_lines(door.kernel(), args, &stopped, &mut alerts, style)
     };
-    let outcome = follow(door.kernel(), args, &stopped, &mut alerts, &mut lines);
-    lines.end(args.common.from.as_deref());
     terminal::complain_of(&door.close().map(drop));
     outcome
 }
@@ -186,6 +175,27 @@ fn follow(
         }
     }
     Ok(Outcome::NothingFound)
+}
+
+fn in_lines(
+    kernel: &mut dyn Kernel,
+    args: &WatchArgs,
+    stopped: &Arc<AtomicBool>,
+    alerts: &mut Alerts,
+    style: Style,
+) -> anyhow::Result<Outcome> {
+    let mut lines = Lines {
+        json: args.common.format == Format::Json,
+        style,
+        pace: args.speed,
+        stopped: Arc::clone(stopped),
+        way: None,
+        unseen: BTreeSet::new(),
+        asks: false,
+    };
+    let outcome = follow(kernel, args, stopped, alerts, &mut lines);
+    lines.end(args.common.from.as_deref());
+    outcome
 }
 
 struct Lines {

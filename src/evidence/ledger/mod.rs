@@ -34,7 +34,7 @@ impl Hash for Key {
 
 #[derive(Clone, Copy)]
 struct Kept {
-    /// Milliseconds since the ledger began; 0 for what was there before.
+    /// Milliseconds since the ledger began; for what was there before, those of the dump that brought it.
     since_ms: u32,
     place: u32,
     state: u8,

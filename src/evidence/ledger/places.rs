@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::HashMap;
 
 /// Places that are told apart; what comes later is counted together.
 pub const MAX_PLACES: usize = 65_536;
@@ -18,21 +18,12 @@ pub struct Traffic {
     pub went: u64,
 }
 
+#[derive(Default)]
 pub struct Places {
     numbers: HashMap<Place, u32>,
     traffic: Vec<(Place, Traffic)>,
     /// Beyond [`MAX_PLACES`].
     elsewhere: Traffic,
-}
-
-impl Default for Places {
-    fn default() -> Places {
-        Places {
-            numbers: HashMap::new(),
-            traffic: Vec::new(),
-            elsewhere: Traffic::default(),
-        }
-    }
 }
 
 impl Places {

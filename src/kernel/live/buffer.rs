@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 
 use super::{Errno, get_option, set_option};
-use crate::kernel::BpfInstruction;
+use crate::model::BpfInstruction;
 
 /// What the filter rejects never takes room in the socket's buffer.
 pub fn attach(fd: RawFd, filter: &[BpfInstruction]) -> Result<(), Errno> {

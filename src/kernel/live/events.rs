@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::buffer::{attach, granted, grow};
 use super::{Errno, get_option, last_errno, set_option};
-use crate::kernel::BpfInstruction;
+use crate::model::BpfInstruction;
 
 /// Messages taken by one system call, and the most that one of them has: an event of conntrack with labels, helper and
 /// security context has less than a third of it.

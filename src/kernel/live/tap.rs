@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::buffer::{attach, grow};
 use super::{Errno, get_option, last_errno, set_option};
-use crate::kernel::BpfInstruction;
+use crate::model::BpfInstruction;
 
 /// sll2: protocol, reserved, ifindex, hatype, pkttype, halen, address.
 const SLL2_BYTES: usize = 20;

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::{BpfInstruction, Errno, Source};
-use crate::model::Moment;
+use crate::kernel::{Errno, Source};
+use crate::model::{BpfInstruction, Moment};
 
 /// Copyable custom block, value PEN first.
 pub const CUSTOM_BLOCK: u32 = 0xbad;
