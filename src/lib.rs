@@ -11,7 +11,7 @@
 //!    what the machine says                what we think                 what people see
 //!  ┌──────────────────────────┐   ┌────────────────────────────┐   ┌───────────────────────┐
 //!  │ kernel ─bytes─► wire ─► collect ══Snapshot══► evidence ─► diagnose ══Report══► render  │
-//!  │  live │ replay                                                                         │
+//!  │  live │ replay                                    └─────► tune               ► tui    │
 //!  │  record│ script                                                                        │
 //!  └──────────────────────────┘   └────────────────────────────┘   └───────────────────────┘
 //!             I/O wing                        pure wing                      cli joins both
@@ -28,8 +28,9 @@
 //! | 2 | `collect` | asks through `kernel`, decodes with `wire`; what is missing becomes a gap | `model` `wire` `kernel` |
 //! | 2 | `evidence` | what snapshots and entries imply: rates, ages, who owns what | `model` |
 //! | 3 | `diagnose` | a closed list of rules over evidence, one file each, and the verdict | `model` `evidence` |
-//! | 4 | `render` | report in, bytes out: text and JSON | `model` `evidence` `diagnose` |
-//! | 5 | `tui` | the screen of `watch`: state, keys, drawing | `model` `evidence` `diagnose` `render` |
+//! | 3 | `tune` | timeouts from measured traffic, and a simulator of the table | `model` `evidence` |
+//! | 4 | `render` | report in, bytes out: text and JSON | `model` `evidence` `diagnose` `tune` |
+//! | 5 | `tui` | the screen of `watch`: state, keys, drawing | `model` `evidence` `diagnose` `tune` `render` |
 //! | 6 | `cli` | words in, exit code out | all |
 //!
 //! All but `kernel` and `cli` are pure: no file, clock, thread, socket or `unsafe`. The same input gives the same bytes.
@@ -63,4 +64,5 @@ pub mod kernel;
 pub mod model;
 pub mod render;
 pub mod tui;
+pub mod tune;
 pub mod wire;

@@ -5,25 +5,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module, and the modules on lower floors that it may use.
-const MAY_USE: [(&str, &[&str]); 9] = [
+const MAY_USE: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("wire", &["model"]),
     ("kernel", &["model"]),
     ("collect", &["model", "wire", "kernel"]),
     ("evidence", &["model"]),
     ("diagnose", &["model", "evidence"]),
-    ("render", &["model", "evidence", "diagnose"]),
-    ("tui", &["model", "evidence", "diagnose", "render"]),
+    ("tune", &["model", "evidence"]),
+    ("render", &["model", "evidence", "diagnose", "tune"]),
+    ("tui", &["model", "evidence", "diagnose", "tune", "render"]),
     (
         "cli",
         &[
-            "model", "wire", "kernel", "collect", "evidence", "diagnose", "render", "tui",
+            "model", "wire", "kernel", "collect", "evidence", "diagnose", "tune", "render", "tui",
         ],
     ),
 ];
 
 /// These know neither files nor clocks nor sockets: what they need is an argument.
-const PURE: [&str; 6] = ["model", "wire", "collect", "evidence", "diagnose", "render"];
+const PURE: [&str; 7] = [
+    "model", "wire", "collect", "evidence", "diagnose", "tune", "render",
+];
 const IMPURE_WORDS: [&str; 13] = [
     "std::fs",
     "std::env",

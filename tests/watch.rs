@@ -30,7 +30,7 @@ fn looks() -> Vec<Frame> {
         panic!("{line:?} is no watch");
     };
     let mut replay = Replay::open(&path(SPIKE)).expect("the recording opens");
-    let mut turns = Turns::new(&args, Arc::new(AtomicBool::new(false)));
+    let mut turns = Turns::new(&args, Arc::new(AtomicBool::new(false)), None);
     let mut out = Vec::new();
     while let Some(frame) = turns.next(&mut replay).expect("the recording can be looked at") {
         out.push(frame);

@@ -5,7 +5,7 @@ mod hex;
 
 use std::net::IpAddr;
 
-use ctlens::model::{Segment, SegmentKind, Socket, SocketState, TcpFlags, Timeouts, Tuple};
+use ctlens::model::{Segment, SegmentKind, Socket, SocketState, TcpFlags, Timeouts, Timer, Tuple};
 use ctlens::wire::{ctnetlink_stats, cttimeout, inet_diag, nf_tables, packet, route};
 
 const C: &str = "10.66.1.2";
@@ -81,22 +81,13 @@ fn timeout_defaults() {
         assert!(cttimeout::is_timeout(message.kind));
         cttimeout::decode_defaults(&message.payload, &mut timeouts).unwrap();
     }
-    let tcp = [120, 60, 432_000, 120, 60, 30, 120, 10, 120].map(Some);
-    let want = Timeouts {
-        tcp_max_retrans: Some(300),
-        tcp_unacknowledged: Some(300),
-        udp: Some(30),
-        udp_stream: Some(120),
-        ..Timeouts::default()
-    };
-    assert_eq!(timeouts.tcp[0], None);
-    assert_eq!(timeouts.tcp[1..], tcp);
-    assert_eq!(
-        Timeouts {
-            tcp: [None; 10],
-            ..timeouts
-        },
-        want
+    let want: Vec<u32> = vec![120, 60, 432_000, 120, 60, 30, 120, 10, 120, 300, 300, 30, 120];
+    assert_eq!(timeouts.known().map(|(_, secs)| secs).collect::<Vec<_>>(), want);
+    assert!(
+        timeouts
+            .known()
+            .map(|(timer, _)| timer)
+            .eq(Timer::ALL.into_iter().take(13))
     );
 }
 

@@ -145,7 +145,8 @@ fn recorded_netns(command: &Command) -> Option<String> {
         Command::Events(args) => &args.common.netns,
         Command::Watch(args) => &args.common.netns,
         Command::Record(args) => &args.netns,
-        Command::Explain(_) | Command::Audit(_) => return None,
+        Command::Recommend(args) => &args.netns,
+        _ => return None,
     };
     // Whoever wrote the file chose it, and it ends up in commands for root.
     netns.clone().filter(|name| Netns::is_plausible(name))

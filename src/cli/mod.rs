@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod apply;
 pub mod args;
 mod commands;
 mod conditions;
 mod door;
 pub mod look;
+mod observe;
 mod onlooker;
 mod stop;
 mod terminal;
@@ -39,6 +41,11 @@ pub fn run() -> ExitCode {
         Command::Events(args) => commands::events(args),
         Command::Watch(args) => watch::watch(args),
         Command::Record(args) => commands::record(args),
+        Command::Recommend(args) => commands::recommend(args),
+        Command::Simulate(args) => commands::simulate(args),
+        Command::Apply(args) => apply::apply(args),
+        Command::Confirm(args) => apply::confirm(args),
+        Command::Rollback(args) => apply::rollback(args),
     };
     let outcome = outcome.unwrap_or_else(|error| {
         terminal::complain(&error);

@@ -58,6 +58,14 @@ pub fn speed(text: &str) -> Result<f64, String> {
     }
 }
 
+/// How many times the observed rate there shall be room for.
+pub fn headroom(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(factor) if (1.0..=1_000.0).contains(&factor) => Ok(factor),
+        _ => Err("a factor between 1 and 1000".to_string()),
+    }
+}
+
 const LEAST_BUFFER: u64 = 4 << 10;
 const MOST_BUFFER: u64 = 512 << 20;
 

@@ -212,7 +212,7 @@ mod tests {
             ..FlowFilter::default()
         };
         assert!(!filter.matches(&flow, &timeouts));
-        timeouts.tcp[1] = Some(120);
+        timeouts.set(crate::model::Timer::SynSent, Some(120));
         assert!(filter.matches(&flow, &timeouts));
         flow.timeout_secs = Some(130);
         assert!(!filter.matches(&flow, &timeouts));

@@ -9,7 +9,7 @@ use super::sockets::sockets;
 use crate::kernel::{Channel, Kernel};
 use crate::model::{
     ConntrackStats, Gap, Host, Limits, Moment, NetCounters, Settings, Snapshot, Socket, SocketState,
-    TcpState, Timeouts, proto,
+    TcpState, Timeouts, Timer, proto,
 };
 use crate::wire::{ctnetlink_stats, cttimeout, procfs, route};
 
@@ -151,7 +151,7 @@ fn timeouts(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -
                 if cttimeout::is_timeout(message.kind) {
                     let mut defaults = Timeouts::default();
                     if cttimeout::decode_defaults(message.payload, &mut defaults).is_ok() {
-                        out.tcp[TcpState::SynSent2 as usize] = defaults.of_tcp(TcpState::SynSent2);
+                        out.set(Timer::SynSent2, defaults.get(Timer::SynSent2));
                     }
                 }
                 ControlFlow::Break(())
@@ -163,23 +163,12 @@ fn timeouts(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -
 
 /// By the sysctls' names without `nf_conntrack_`.
 pub fn timeouts_by(read: &mut dyn FnMut(&str) -> Option<u64>) -> Timeouts {
-    let mut read = |name: &str| read(name).and_then(|n| u32::try_from(n).ok());
     let mut out = Timeouts::default();
-    for state in TcpState::ALL {
+    for timer in Timer::ALL {
         // SYN_SENT2 has no sysctl: only cttimeout knows it.
-        if !matches!(state, TcpState::None | TcpState::SynSent2) {
-            out.tcp[state as usize] = read(&format!("tcp_timeout_{}", state.name().to_lowercase()));
-        }
+        let secs = timer.sysctl().and_then(&mut *read);
+        out.set(timer, secs.and_then(|secs| u32::try_from(secs).ok()));
     }
-    out.tcp_max_retrans = read("tcp_timeout_max_retrans");
-    out.tcp_unacknowledged = read("tcp_timeout_unacknowledged");
-    out.udp = read("udp_timeout");
-    out.udp_stream = read("udp_timeout_stream");
-    out.icmp = read("icmp_timeout");
-    out.icmpv6 = read("icmpv6_timeout");
-    out.generic = read("generic_timeout");
-    out.gre = read("gre_timeout");
-    out.gre_stream = read("gre_timeout_stream");
     out
 }
 

@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use super::StateRow;
 use super::arrivals::{ARRIVAL_SECS, per_second};
 use super::sampling::Sample;
-use crate::model::{Flow, TcpState, Timeouts, proto};
+use crate::model::{Flow, TcpState, Timeouts, Timer, proto};
 
 /// Rows: TCP by state, then the other protocols in the order of their numbers.
 const TCP_ROWS: usize = 10;
@@ -129,14 +129,15 @@ fn row_of(flow: &Flow) -> usize {
 }
 
 fn other_timeout(number: Option<u8>, timeouts: &Timeouts) -> Option<u32> {
-    match number {
-        Some(proto::UDP | 136) => timeouts.udp,
-        Some(proto::ICMP) => timeouts.icmp,
-        Some(proto::ICMPV6) => timeouts.icmpv6,
-        Some(proto::GRE) => timeouts.gre,
-        Some(_) => None,
-        None => timeouts.generic,
-    }
+    let timer = match number {
+        Some(proto::UDP | 136) => Timer::Udp,
+        Some(proto::ICMP) => Timer::Icmp,
+        Some(proto::ICMPV6) => Timer::Icmpv6,
+        Some(proto::GRE) => Timer::Gre,
+        Some(_) => return None,
+        None => Timer::Generic,
+    };
+    timeouts.get(timer)
 }
 
 #[cfg(test)]

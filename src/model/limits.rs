@@ -1,6 +1,6 @@
 //! Sizes and timeout policy of one namespace's table.
 
-use super::{Flow, Status, TcpState, proto};
+use super::{Flow, TcpState, Timer, proto};
 
 /// How large the table is and may become.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -15,45 +15,18 @@ pub struct Limits {
     pub host_entries: Option<u64>,
 }
 
-/// Timeouts in force for new entries, in seconds; `None` = not known.
+/// Timeouts in force for new entries, in seconds, by [`Timer`]; `None` = not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timeouts {
-    /// By `TcpState as usize`; NONE stays unknown.
-    pub tcp: [Option<u32>; 10],
-    pub tcp_max_retrans: Option<u32>,
-    pub tcp_unacknowledged: Option<u32>,
-    pub udp: Option<u32>,
-    pub udp_stream: Option<u32>,
-    pub icmp: Option<u32>,
-    pub icmpv6: Option<u32>,
-    pub generic: Option<u32>,
-    pub gre: Option<u32>,
-    pub gre_stream: Option<u32>,
-}
+pub struct Timeouts(pub(super) [Option<u32>; Timer::ALL.len()]);
 
 impl Timeouts {
     pub fn of_tcp(&self, state: TcpState) -> Option<u32> {
-        self.tcp[state as usize]
+        self.get(Timer::of_state(state)?)
     }
 
-    /// The policy that a flow of this protocol and state got when it was last refreshed. None of these holds for one
-    /// that a flowtable keeps, or whose timeout a program fixed.
+    /// The policy that a flow of this protocol and state got when it was last refreshed.
     pub fn of(&self, flow: &Flow) -> Option<u32> {
-        if flow.status.0 & (Status::OFFLOAD | Status::FIXED_TIMEOUT) != 0 {
-            return None;
-        }
-        let replied = flow.status.seen_reply();
-        match flow.proto {
-            proto::TCP => flow.tcp_state.and_then(|state| self.of_tcp(state)),
-            proto::UDP | 136 if flow.status.assured() => self.udp_stream,
-            proto::UDP | 136 => self.udp,
-            proto::ICMP => self.icmp,
-            proto::ICMPV6 => self.icmpv6,
-            proto::GRE if replied => self.gre_stream,
-            proto::GRE => self.gre,
-            proto::SCTP | 33 => None,
-            _ => self.generic,
-        }
+        self.get(Timer::of(flow)?)
     }
 
     /// Seconds since the entry's timeout was set, at most its age. Unknown where more is left than today's policy gives
@@ -63,7 +36,7 @@ impl Timeouts {
     pub fn since_set_secs(&self, flow: &Flow) -> Option<u32> {
         let (policy, left) = (self.of(flow)?, flow.timeout_secs?);
         let renewed = flow.proto == proto::TCP && flow.tcp_state != Some(TcpState::SynSent);
-        let caps = [self.tcp_max_retrans, self.tcp_unacknowledged];
+        let caps = [self.get(Timer::MaxRetrans), self.get(Timer::Unacknowledged)];
         let capped = |cap: &Option<u32>| {
             let cap = cap.unwrap_or(DEFAULT_CAP_SECS);
             cap < policy && left <= cap
@@ -81,17 +54,17 @@ const DEFAULT_CAP_SECS: u32 = 300;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Status;
 
     #[test]
     fn a_capped_timeout_tells_no_age() {
-        let mut timeouts = Timeouts {
-            tcp_max_retrans: Some(300),
-            tcp_unacknowledged: Some(600),
-            ..Timeouts::default()
-        };
-        timeouts.tcp[TcpState::Established as usize] = Some(432_000);
-        timeouts.tcp[TcpState::TimeWait as usize] = Some(120);
-        timeouts.tcp[TcpState::SynSent as usize] = Some(900);
+        let mut timeouts = Timeouts::from_iter([
+            (Timer::MaxRetrans, 300),
+            (Timer::Unacknowledged, 600),
+            (Timer::Established, 432_000),
+            (Timer::TimeWait, 120),
+            (Timer::SynSent, 900),
+        ]);
         let since = |timeouts: &Timeouts, state, left| {
             timeouts.since_set_secs(&Flow {
                 proto: proto::TCP,
@@ -105,17 +78,13 @@ mod tests {
         // Below both caps a state keeps its own; nothing shortens SYN_SENT.
         assert_eq!(since(&timeouts, TcpState::TimeWait, 100), Some(20));
         assert_eq!(since(&timeouts, TcpState::SynSent, 200), Some(700));
-        timeouts.tcp_unacknowledged = None;
+        timeouts.set(Timer::Unacknowledged, None);
         assert_eq!(since(&timeouts, TcpState::Established, 300), None);
     }
 
     #[test]
     fn no_policy_holds_for_offloaded_and_fixed_entries() {
-        let timeouts = Timeouts {
-            udp: Some(30),
-            udp_stream: Some(120),
-            ..Timeouts::default()
-        };
+        let timeouts = Timeouts::from_iter([(Timer::Udp, 30), (Timer::UdpStream, 120)]);
         let mut flow = Flow {
             proto: proto::UDP,
             ..Flow::default()

@@ -9,11 +9,13 @@ mod limits;
 mod log;
 mod moment;
 mod pasted;
+mod profile;
 mod ruleset;
 mod segment;
 mod settings;
 mod snapshot;
 mod socket;
+mod timer;
 
 pub use bpf::BpfInstruction;
 pub use counters::{ConntrackStats, NetCounters};
@@ -24,6 +26,7 @@ pub use limits::{Limits, Timeouts};
 pub use log::LogFacts;
 pub use moment::Moment;
 pub use pasted::{Pasted, Setting};
+pub use profile::{Profile, Target};
 pub use ruleset::{
     Action, At, CONNTRACK_PRIORITY, Chain, Condition, Engine, Family, FilterRule, Hook, Mapping, Match,
     Ruleset, Tally, TimeoutPolicy, ct_state,
@@ -32,3 +35,4 @@ pub use segment::{Segment, SegmentKind, TcpFlags};
 pub use settings::{Settings, current_name};
 pub use snapshot::{Gap, Host, Snapshot, TableLook, TableSource, version};
 pub use socket::{Process, Socket, SocketState};
+pub use timer::Timer;

@@ -12,7 +12,7 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 
 use super::Malformed;
 use super::netlink::frame;
-use crate::model::{Timeouts, proto};
+use crate::model::{TcpState, Timeouts, Timer, proto};
 
 /// `NFNL_SUBSYS_CTNETLINK_TIMEOUT << 8`
 const SUBSYSTEM: u16 = 8 << 8;
@@ -98,12 +98,15 @@ pub fn decode_defaults(payload: &[u8], timeouts: &mut Timeouts) -> Result<(), Ma
 
 /// CTA_TIMEOUT_TCP_*: 1 to 9 are the states by number, then the two that override them; CTA_TIMEOUT_UDP_*.
 fn set(timeouts: &mut Timeouts, l4: u8, number: u16, secs: u32) {
-    match (l4, number) {
-        (proto::TCP, 1..=9) => timeouts.tcp[usize::from(number)] = Some(secs),
-        (proto::TCP, 10) => timeouts.tcp_max_retrans = Some(secs),
-        (proto::TCP, 11) => timeouts.tcp_unacknowledged = Some(secs),
-        (proto::UDP, 1) => timeouts.udp = Some(secs),
-        (proto::UDP, 2) => timeouts.udp_stream = Some(secs),
-        _ => {}
+    let timer = match (l4, number) {
+        (proto::TCP, 1..=9) => TcpState::from_number(number as u8).and_then(Timer::of_state),
+        (proto::TCP, 10) => Some(Timer::MaxRetrans),
+        (proto::TCP, 11) => Some(Timer::Unacknowledged),
+        (proto::UDP, 1) => Some(Timer::Udp),
+        (proto::UDP, 2) => Some(Timer::UdpStream),
+        _ => None,
+    };
+    if let Some(timer) = timer {
+        timeouts.set(timer, Some(secs));
     }
 }

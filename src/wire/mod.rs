@@ -13,6 +13,7 @@ pub mod packet;
 pub mod paste;
 pub mod proc_tcp;
 pub mod procfs;
+pub mod profile;
 pub mod route;
 
 /// What was wrong with the input.

@@ -6,7 +6,7 @@ use ctlens::diagnose::{Report, diagnose};
 use ctlens::evidence::{Census, Evidence, Readings, TapLog, assemble};
 use ctlens::model::{
     Flow, Limits, Moment, Segment, SegmentKind, Snapshot, Socket, SocketState, Status, TableLook,
-    TableSource, TcpFlags, TcpState, Timeouts, Tuple, proto,
+    TableSource, TcpFlags, TcpState, Timeouts, Timer, Tuple, proto,
 };
 
 pub const HOST: &str = "10.0.0.1";
@@ -56,10 +56,7 @@ pub const NOW: f64 = 10_000.0;
 
 impl Host {
     pub fn evidence(&self) -> Evidence {
-        let mut timeouts = Timeouts::default();
-        for (state, secs) in [(TcpState::SynSent, self.syn_sent_secs), (TcpState::SynRecv, 60)] {
-            timeouts.tcp[state as usize] = Some(secs);
-        }
+        let timeouts = Timeouts::from_iter([(Timer::SynSent, self.syn_sent_secs), (Timer::SynRecv, 60)]);
         let now = Moment::default().plus_secs(NOW);
         let mut snapshot = Snapshot {
             taken: now,

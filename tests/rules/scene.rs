@@ -8,7 +8,7 @@ use ctlens::evidence::{
     Evidence, HalfOpen, ListenQueue, NatUse, OneWay, OneWayWire, PortUse, Refuser, StaleNat, StateRow, Table,
     TapFacts, Unreachable, Way,
 };
-use ctlens::model::{Estimate, Flow, Gap, TcpState, Tuple};
+use ctlens::model::{Estimate, Flow, Gap, TcpState, Timer, Tuple};
 use serde::Deserialize;
 
 use crate::filter::{SceneRule, ruleset};
@@ -290,11 +290,11 @@ impl Scene {
         };
         out.host.kernel = self.kernel.clone();
         out.settings.0 = self.settings.clone();
-        out.timeouts.udp = Some(30);
+        out.timeouts.set(Timer::Udp, Some(30));
         for (state, secs) in &self.timeouts {
-            let state =
-                TcpState::from_name(state).unwrap_or_else(|| panic!("no TCP state is called {state}"));
-            out.timeouts.tcp[state as usize] = Some(*secs);
+            let timer = TcpState::from_name(state).and_then(Timer::of_state);
+            let timer = timer.unwrap_or_else(|| panic!("no TCP state is called {state}"));
+            out.timeouts.set(timer, Some(*secs));
         }
         out.gaps = self
             .gaps

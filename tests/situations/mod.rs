@@ -7,7 +7,7 @@ use ctlens::evidence::{
     Basis, DeadSetting, Destination, Direction, Evidence, HalfOpen, Lasting, ListenQueue, Pile, PortUse,
     Sample, StateRow, Table,
 };
-use ctlens::model::{Estimate, Gap, Host, Process, Settings, TcpState, Timeouts};
+use ctlens::model::{Estimate, Gap, Host, Process, Settings, TcpState, Timeouts, Timer};
 
 pub type Situation = (&'static str, fn() -> Evidence);
 
@@ -28,19 +28,13 @@ fn host() -> Host {
 }
 
 fn timeouts() -> Timeouts {
-    let mut out = Timeouts {
-        udp: Some(30),
-        ..Timeouts::default()
-    };
-    for (state, secs) in [
-        (TcpState::SynSent, 120),
-        (TcpState::SynRecv, 60),
-        (TcpState::Established, 432_000),
-        (TcpState::TimeWait, 120),
-    ] {
-        out.tcp[state as usize] = Some(secs);
-    }
-    out
+    Timeouts::from_iter([
+        (Timer::Udp, 30),
+        (Timer::SynSent, 120),
+        (Timer::SynRecv, 60),
+        (Timer::Established, 432_000),
+        (Timer::TimeWait, 120),
+    ])
 }
 
 fn table(count: u64, max: u64) -> Table {

@@ -1,13 +1,19 @@
 //! What the user typed.
 
+mod apply;
 mod follow;
+mod simulate;
+mod tuning;
 
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::values::{Keys, age, duration, keys, mark, prefix, protocol, release, state, tap};
+pub use apply::{ApplyArgs, ConfirmArgs, RollbackArgs};
 pub use follow::{EventsArgs, Kind, Listen, Reason, WatchArgs};
+pub use simulate::SimulateArgs;
+pub use tuning::{RecommendArgs, Shape};
 
 use crate::collect::{FlowFilter, Prefix};
 use crate::model::TcpState;
@@ -106,6 +112,16 @@ pub enum Command {
     /// settings; not the content of any packet. Refusals are recorded like answers: diagnose --from FILE prints the
     /// same bytes again, on any machine.
     Record(RecordArgs),
+    /// Timeouts that this host's traffic asks for
+    Recommend(RecommendArgs),
+    /// Recorded flows under other timeouts
+    Simulate(SimulateArgs),
+    /// Put a profile in force, with a way back
+    Apply(ApplyArgs),
+    /// Keep what apply has put in force
+    Confirm(ConfirmArgs),
+    /// Take back what apply has put in force
+    Rollback(RollbackArgs),
     /// The page of a cause: what it is, how it is told apart, what to do
     ///
     /// CAUSE is a code (CT001) or a name (syn-sent-hold), as diagnose prints them; without it, all causes are listed.

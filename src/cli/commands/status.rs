@@ -7,8 +7,14 @@ use super::report;
 use crate::render;
 
 pub fn status(args: &StatusArgs) -> anyhow::Result<Outcome> {
+    let seen = report::evidence(&args.common, &ask_status(args))?;
+    report::print(&args.common, &seen, render::status_text)
+}
+
+/// What a status looks at.
+pub fn ask_status(args: &StatusArgs) -> Ask {
     let window_secs = args.window.as_secs_f64();
-    let ask = Ask {
+    Ask {
         window_secs,
         // As long as the window, which passes anyway.
         tap: if window_secs > 0.0 {
@@ -17,7 +23,5 @@ pub fn status(args: &StatusArgs) -> anyhow::Result<Outcome> {
             Tap::Off
         },
         wish: report::wish(&args.read),
-    };
-    let seen = report::evidence(&args.common, &ask)?;
-    report::print(&args.common, &seen, render::status_text)
+    }
 }

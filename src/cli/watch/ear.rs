@@ -9,7 +9,7 @@ use super::super::args::{Listen, WatchArgs};
 use super::super::look::{Note, Onlooker};
 use crate::collect::{self, FlowFilter, Listening, Presence};
 use crate::diagnose::whole;
-use crate::evidence::{Drift, Holders, Ledger, MAX_ENTRIES, Place, Traffic};
+use crate::evidence::{Drift, Holders, Ledger, MAX_ENTRIES, Observer, Place, Traffic};
 use crate::kernel::Kernel;
 use crate::model::{Event, EventKind, Flow, Gap, Moment, proto};
 use crate::render::{Heard, HolderDoc, Spread, Way};
@@ -44,7 +44,9 @@ struct Hot {
 }
 
 /// Hears events while the look has nothing to do, and keeps the ledger.
-pub struct Ear {
+pub struct Ear<'a> {
+    /// Is told all that the ear hears.
+    observer: Option<&'a mut dyn Observer>,
     stopped: Arc<AtomicBool>,
     listening: Listening,
     updates: Option<(Duration, Duration)>,
@@ -74,9 +76,14 @@ pub struct Ear {
     holders: Holders,
 }
 
-impl Ear {
-    pub fn new(args: &WatchArgs, stopped: Arc<AtomicBool>) -> Ear {
+impl<'a> Ear<'a> {
+    pub fn new(
+        args: &WatchArgs,
+        stopped: Arc<AtomicBool>,
+        observer: Option<&'a mut dyn Observer>,
+    ) -> Ear<'a> {
         Ear {
+            observer,
             stopped,
             listening: Listening {
                 kinds: vec![EventKind::New, EventKind::Destroy],
@@ -159,10 +166,17 @@ impl Ear {
                 lasting_secs: again.map_or(DEAF_SECS, |hot| (hot.lasting_secs * 2.0).min(DEAFEST_SECS)),
             });
             kernel.hush();
+            self.tell_deaf(at_secs);
             self.ledger = Ledger::new(MAX_ENTRIES);
             self.whole = None;
         }
         self.on = on;
+    }
+
+    fn tell_deaf(&mut self, at_secs: f64) {
+        if let Some(observer) = &mut self.observer {
+            observer.deaf(at_secs);
+        }
     }
 
     /// One turn of listening, until something came or `until` did: the clock then, and how many came.
@@ -185,15 +199,22 @@ impl Ear {
                 for event in &events {
                     let (at_secs, exact) = self.when(event, turn.now);
                     self.ledger.apply(event, at_secs, exact);
+                    if let Some(observer) = &mut self.observer {
+                        observer.event(event, at_secs, exact);
+                    }
                 }
                 self.ledger.lose(turn.lost);
                 self.room = self.room.max(turn.room);
                 self.ended |= turn.ended;
                 self.heard_at = turn.now.secs_since(self.began);
+                if let Some(observer) = self.observer.as_mut().filter(|_| turn.lost > 0) {
+                    observer.lost(turn.lost, self.heard_at);
+                }
                 (turn.now, events.len())
             }
             Err(gap) => {
                 kernel.hush();
+                self.tell_deaf(now.secs_since(self.began));
                 (self.on, self.deaf) = (false, Some(gap));
                 (now, 0)
             }
@@ -306,7 +327,7 @@ fn spread(of: &hdrhistogram::Histogram<u32>) -> Spread {
     }
 }
 
-impl Onlooker for Ear {
+impl Onlooker for Ear<'_> {
     fn note(&mut self, _: Note<'_>) {}
 
     fn idle(&mut self, kernel: &mut dyn Kernel, until: Moment) {
@@ -334,9 +355,15 @@ impl Onlooker for Ear {
         if self.on && whole {
             self.ledger.correct();
         }
+        if let Some(observer) = &mut self.observer {
+            observer.pass(self.pass_began, whole);
+        }
     }
 
     fn entry(&mut self, flow: &Flow) {
+        if let Some(observer) = &mut self.observer {
+            observer.entry(flow);
+        }
         if self.on {
             self.ledger.seed(flow, self.pass_began);
         } else {
@@ -346,5 +373,8 @@ impl Onlooker for Ear {
 
     fn passed(&mut self, whole: bool) {
         self.read_whole = whole;
+        if let Some(observer) = &mut self.observer {
+            observer.passed(self.pass_began, whole);
+        }
     }
 }

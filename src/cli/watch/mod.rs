@@ -153,7 +153,7 @@ fn follow(
     alerts: &mut Alerts,
     audience: &mut dyn Audience,
 ) -> anyhow::Result<Outcome> {
-    let mut turns = Turns::new(args, Arc::clone(stopped));
+    let mut turns = Turns::new(args, Arc::clone(stopped), None);
     while let Some(mut frame) = turns.next(kernel)? {
         let reached = args.until.iter().find(|condition| condition.holds(&frame));
         alerts

@@ -10,7 +10,7 @@ use super::ear::Ear;
 use super::tapping::{TAP_SECS, Tapping};
 use crate::collect::Wish;
 use crate::diagnose::diagnose;
-use crate::evidence::{Reading, StateRow, forecast};
+use crate::evidence::{Evidence, Observer, Reading, StateRow, forecast};
 use crate::kernel::Kernel;
 use crate::model::Moment;
 use crate::render::Frame;
@@ -23,19 +23,27 @@ pub struct Turns<'a> {
     last: Option<Moment>,
     number: u64,
     readings: Vec<Reading>,
-    ear: Ear,
+    ear: Ear<'a>,
+    /// What the last look found.
+    pub evidence: Option<Evidence>,
     tapping: Tapping,
 }
 
 impl<'a> Turns<'a> {
-    pub fn new(args: &'a WatchArgs, stopped: Arc<AtomicBool>) -> Turns<'a> {
+    /// `observer` is told all that is heard and read.
+    pub fn new(
+        args: &'a WatchArgs,
+        stopped: Arc<AtomicBool>,
+        observer: Option<&'a mut dyn Observer>,
+    ) -> Turns<'a> {
         Turns {
             args,
             began: None,
             last: None,
             number: 0,
             readings: Vec::new(),
-            ear: Ear::new(args, stopped),
+            ear: Ear::new(args, stopped, observer),
+            evidence: None,
             tapping: Tapping::default(),
         }
     }
@@ -110,6 +118,7 @@ impl<'a> Turns<'a> {
             report,
         };
         self.ear.choose(kernel, self.args.events, (per_s, at_secs));
+        self.evidence = Some(evidence);
         Ok(Some(frame))
     }
 }

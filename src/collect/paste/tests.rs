@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::kernel::{Heard, Job, Source};
-use crate::model::{Process, SocketState, TcpState};
+use crate::model::{Process, SocketState, TcpState, Timer};
 
 /// A directory `in`.
 struct Files(BTreeMap<&'static str, &'static str>);
@@ -80,7 +80,7 @@ net.netfilter.nf_conntrack_udp_timeout = 31
     let pasted = paste(&mut files([("sysctl.conf", conf)]), "in").unwrap();
     assert_eq!(pasted.snapshot.limits.max, Some(65536));
     assert_eq!(pasted.snapshot.timeouts.of_tcp(TcpState::SynSent), Some(20));
-    assert_eq!(pasted.snapshot.timeouts.udp, Some(31));
+    assert_eq!(pasted.snapshot.timeouts.get(Timer::Udp), Some(31));
     assert_eq!(
         (pasted.settings[1].line, pasted.settings[1].file.as_str()),
         (2, "sysctl.conf")

@@ -9,7 +9,7 @@ use crate::diagnose::rule::{
 };
 use crate::diagnose::share::{Share, little, more_room, pressing, shorter, unseen};
 use crate::evidence::{Destination, Direction, Evidence, Pile};
-use crate::model::Estimate;
+use crate::model::{Estimate, Timer};
 
 pub const RULE: Rule = Rule {
     cause: Cause::UdpHold,
@@ -110,7 +110,7 @@ fn of_limit(evidence: &Evidence, entries: Estimate) -> Option<Share> {
 
 fn finding(evidence: &Evidence, direction: Direction, pile: &Pile, share: Share) -> Finding {
     let place: Vec<String> = silent(direction, pile).iter().map(|d| d.label()).collect();
-    let timeout = evidence.timeouts.udp;
+    let timeout = evidence.timeouts.get(Timer::Udp);
     let whom = match (place.len(), places(pile)) {
         (0, others) if others.is_empty() => " that nobody answered".to_string(),
         (0, others) => format!(" to {} that nobody answered", listed(&others)),
@@ -162,12 +162,16 @@ fn items(evidence: &Evidence, direction: Direction, pile: &Pile, share: Share) -
     if everywhere(pile) == Sure::Yes {
         out.push(remark("spread", -0.5, "they go to everywhere"));
     }
-    out.extend(little(pile.entries, pile.new_per_s, evidence.timeouts.udp));
+    out.extend(little(
+        pile.entries,
+        pile.new_per_s,
+        evidence.timeouts.get(Timer::Udp),
+    ));
     out
 }
 
 fn fixes(evidence: &Evidence, direction: Direction, pile: &Pile) -> Vec<Fix> {
-    let timeout = evidence.timeouts.udp;
+    let timeout = evidence.timeouts.get(Timer::Udp);
     let mut out = Vec::new();
     if let Some(first) = silent(direction, pile).first() {
         out.push(fix(

@@ -2,7 +2,7 @@
 
 use super::numbers::first;
 use super::{Context, Lint, Said, Severity};
-use crate::model::{Setting, current_name};
+use crate::model::{Setting, Timer, current_name};
 
 pub const LINTS: &[Lint] = &[
     Lint {
@@ -31,25 +31,6 @@ pub const LINTS: &[Lint] = &[
     },
 ];
 
-/// Seconds, by the sysctls' names without `net.netfilter.nf_conntrack_` (nf_conntrack_proto_*.c).
-const DEFAULT_SECS: [(&str, i64); 15] = [
-    ("tcp_timeout_syn_sent", 120),
-    ("tcp_timeout_syn_recv", 60),
-    ("tcp_timeout_established", 432_000),
-    ("tcp_timeout_fin_wait", 120),
-    ("tcp_timeout_close_wait", 60),
-    ("tcp_timeout_last_ack", 30),
-    ("tcp_timeout_time_wait", 120),
-    ("tcp_timeout_close", 10),
-    ("tcp_timeout_max_retrans", 300),
-    ("tcp_timeout_unacknowledged", 300),
-    ("udp_timeout", 30),
-    ("udp_timeout_stream", 120),
-    ("icmp_timeout", 30),
-    ("icmpv6_timeout", 30),
-    ("generic_timeout", 600),
-];
-
 /// Defaults that depend neither on memory nor on the release.
 const DEFAULTS: [(&str, i64); 17] = [
     ("net.ipv4.tcp_abort_on_overflow", 0),
@@ -73,8 +54,9 @@ const DEFAULTS: [(&str, i64); 17] = [
 
 /// Of a timeout, by its name without `net.netfilter.nf_conntrack_`.
 pub fn default_secs(rest: &str) -> Option<i64> {
-    let default = DEFAULT_SECS.iter().find(|(known, _)| *known == rest);
-    default.map(|(_, secs)| *secs)
+    let mut timers = Timer::ALL.into_iter();
+    let timer = timers.find(|timer| timer.sysctl() == Some(rest))?;
+    Some(timer.default_secs().into())
 }
 
 pub fn is_default_timeout(setting: &Setting) -> bool {

@@ -1,0 +1,144 @@
+//! A host observed for a while, live or as it was recorded: looks at intervals, and events between them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::args::{Command, Listen, ReadArgs, WatchArgs};
+use super::commands;
+use super::door::Door;
+use super::look::{Note, Onlooker, look_with};
+use super::watch::Turns;
+use crate::diagnose::{Report, diagnose};
+use crate::evidence::{Evidence, Observer};
+use crate::kernel::Kernel;
+use crate::model::Flow;
+
+/// How a host was observed, and what the last look found.
+pub struct Observed {
+    pub evidence: Evidence,
+    pub report: Report,
+    /// From the first look's beginning to the last one's end.
+    pub secs: f64,
+    pub looks: u64,
+    /// How the looks and the listening went: the last look's own words.
+    pub why: String,
+}
+
+/// Observes until `args.lasting` is over, the recording ends, or somebody stops it. A recording of a single look has that.
+pub fn observe(
+    door: &mut Door,
+    args: &WatchArgs,
+    stopped: &Arc<AtomicBool>,
+    progress: &mut dyn FnMut(Note<'_>),
+    observer: &mut dyn Observer,
+) -> anyhow::Result<Observed> {
+    if let Some(pasted) = &door.pasted {
+        anyhow::bail!("{pasted} is no recording: text that was pasted tells of one moment, and of no change");
+    }
+    let once = match &door.made_by {
+        Some(Command::Diagnose(made)) => Some(commands::ask(&made.read, &made.watch)),
+        Some(Command::Record(made)) => Some(commands::ask(&made.read, &made.watch)),
+        Some(Command::Status(made)) => Some(commands::ask_status(made)),
+        Some(Command::List(_) | Command::Events(_)) => {
+            anyhow::bail!(
+                "this recording is of a list, or of events alone: record with `ctlens recommend --record FILE`"
+            )
+        }
+        _ => None,
+    };
+    let kernel = door.kernel();
+    if let Some(ask) = once {
+        let began = kernel.now();
+        let evidence = look_with(kernel, &ask, &mut Once { observer })?;
+        let secs = evidence.taken.map_or(0.0, |taken| taken.secs_since(began));
+        let report = diagnose(&evidence);
+        return Ok(Observed {
+            evidence,
+            report,
+            secs,
+            looks: 1,
+            why: "a single look".to_string(),
+        });
+    }
+    let (mut secs, mut looks, mut why, mut report) = (0.0, 0, String::new(), None);
+    let mut turns = Turns::new(args, Arc::clone(stopped), Some(observer));
+    while let Some(frame) = turns.next(kernel)? {
+        (secs, looks, why) = (frame.at_secs, frame.number, frame.why);
+        report = Some(frame.report);
+        progress(Note::Progress(&format!("observed for {secs:.0} s")));
+        let over = args.lasting.is_some_and(|lasting| secs >= lasting.as_secs_f64());
+        if over || stopped.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    match (turns.evidence, report) {
+        (Some(evidence), Some(report)) => Ok(Observed {
+            evidence,
+            report,
+            secs,
+            looks,
+            why,
+        }),
+        _ => anyhow::bail!("the recording ends before its first look does: record for longer"),
+    }
+}
+
+/// The options of what made the recording decide what is looked at; `None` where they are the user's.
+pub fn as_made(args: WatchArgs, made_by: Option<&Command>) -> WatchArgs {
+    let made = match made_by {
+        Some(Command::Watch(made)) => made.clone(),
+        Some(Command::Recommend(made)) => made.watching(),
+        _ => return args,
+    };
+    WatchArgs {
+        interval: made.interval,
+        events: made.events,
+        updates: made.updates,
+        buffer: made.buffer,
+        read: made.read,
+        lasting: None,
+        ..args
+    }
+}
+
+/// How `recommend` and `simulate` watch: every change is heard.
+pub fn watching(common: &super::args::CommonArgs, read: &ReadArgs, events: Listen) -> WatchArgs {
+    let always = std::time::Duration::from_secs(1);
+    WatchArgs {
+        common: common.clone(),
+        read: read.clone(),
+        interval: INTERVAL,
+        lasting: None,
+        lines: true,
+        until: Vec::new(),
+        alert: Vec::new(),
+        on_alert: None,
+        events,
+        updates: Some((always, always)),
+        buffer: crate::collect::BUFFER_BYTES,
+        speed: None,
+    }
+}
+
+const INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Shows the entries of a single look.
+struct Once<'a> {
+    observer: &'a mut dyn Observer,
+}
+
+impl Onlooker for Once<'_> {
+    fn note(&mut self, _: Note<'_>) {}
+
+    fn pass(&mut self, _: &mut dyn Kernel, whole: bool) {
+        self.observer.pass(0.0, whole);
+    }
+
+    fn entry(&mut self, flow: &Flow) {
+        self.observer.entry(flow);
+    }
+
+    fn passed(&mut self, whole: bool) {
+        self.observer.passed(0.0, whole);
+    }
+}

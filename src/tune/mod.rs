@@ -1,0 +1,1 @@
+//! What timeouts to set, what they would have done to recorded flows, and when to switch between them.
