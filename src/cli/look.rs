@@ -192,7 +192,7 @@ fn count(
     onlooker.note(Note::Progress("reading the table"));
     let mut census = Census::new(snapshot, tap);
     let whole = matches!(plan.how, How::Full | How::Procfs);
-    onlooker.pass(kernel, whole);
+    onlooker.pass(kernel, whole, &snapshot.timeouts);
     // Entries must be older than the whole pass to count as held. The census learns in the end how long it really took.
     let now = kernel.now().plus_secs(plan.expected_secs);
     let passed = collect::pass(kernel, &plan, &snapshot.limits, &mut |flow| {

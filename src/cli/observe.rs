@@ -11,7 +11,7 @@ use super::watch::Turns;
 use crate::diagnose::{Report, diagnose};
 use crate::evidence::{Evidence, Observer};
 use crate::kernel::Kernel;
-use crate::model::Flow;
+use crate::model::{Flow, Timeouts};
 
 /// How a host was observed, and what the last look found.
 pub struct Observed {
@@ -130,8 +130,8 @@ struct Once<'a> {
 impl Onlooker for Once<'_> {
     fn note(&mut self, _: Note<'_>) {}
 
-    fn pass(&mut self, _: &mut dyn Kernel, whole: bool) {
-        self.observer.pass(0.0, whole);
+    fn pass(&mut self, _: &mut dyn Kernel, whole: bool, timeouts: &Timeouts) {
+        self.observer.pass(0.0, whole, timeouts);
     }
 
     fn entry(&mut self, flow: &Flow) {

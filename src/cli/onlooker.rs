@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crate::kernel::Kernel;
-use crate::model::{Flow, Moment};
+use crate::model::{Flow, Moment, Timeouts};
 
 /// What the user may want to know while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub trait Onlooker: Send {
     }
 
     /// A pass over the table is about to begin; whether it will meet every entry.
-    fn pass(&mut self, _kernel: &mut dyn Kernel, _whole: bool) {}
+    fn pass(&mut self, _kernel: &mut dyn Kernel, _whole: bool, _timeouts: &Timeouts) {}
 
     fn entry(&mut self, _flow: &Flow) {}
 

@@ -10,6 +10,7 @@ mod fate;
 mod few;
 mod forecast;
 mod holders;
+mod identity;
 mod lasting;
 mod ledger;
 mod meets;
@@ -45,6 +46,7 @@ pub use facts::{
 };
 pub use forecast::{Forecast, Reading, forecast};
 pub use holders::Holders;
+pub use identity::{Identities, Identity};
 pub use lasting::{DAY_SECS, IDLE_SECS, Idle, Joined, Lasting, Stay};
 pub use ledger::{Drift, Ends, Ledger, MAX_ENTRIES, Place, Traffic, Turnover};
 pub use meets::{Meets, Packets, meets, within};

@@ -1,6 +1,6 @@
 //! Who is told, in the order of time, what events and readings of the table show.
 
-use crate::model::{Event, Flow};
+use crate::model::{Event, Flow, Timeouts};
 
 /// Times are seconds since the observation began.
 pub trait Observer: Send {
@@ -14,7 +14,8 @@ pub trait Observer: Send {
     fn deaf(&mut self, at_secs: f64);
 
     /// A reading of the table begins; whether it is to meet every entry, or a sample that is always of the same buckets.
-    fn pass(&mut self, at_secs: f64, whole: bool);
+    /// `timeouts`: in force then.
+    fn pass(&mut self, at_secs: f64, whole: bool, timeouts: &Timeouts);
 
     /// An entry that the reading met.
     fn entry(&mut self, flow: &Flow);

@@ -11,7 +11,7 @@ use crate::collect::{self, FlowFilter, Listening, Presence};
 use crate::diagnose::whole;
 use crate::evidence::{Drift, Holders, Ledger, MAX_ENTRIES, Observer, Place, Traffic};
 use crate::kernel::Kernel;
-use crate::model::{Event, EventKind, Flow, Gap, Moment, proto};
+use crate::model::{Event, EventKind, Flow, Gap, Moment, Timeouts, proto};
 use crate::render::{Heard, HolderDoc, Spread, Way};
 
 /// So many new flows a second are too many to hear of each; …
@@ -348,7 +348,7 @@ impl Onlooker for Ear<'_> {
         }
     }
 
-    fn pass(&mut self, kernel: &mut dyn Kernel, whole: bool) {
+    fn pass(&mut self, kernel: &mut dyn Kernel, whole: bool, timeouts: &Timeouts) {
         self.catch_up(kernel);
         self.pass_began = kernel.now().secs_since(self.began);
         self.holders = Holders::default();
@@ -356,7 +356,7 @@ impl Onlooker for Ear<'_> {
             self.ledger.correct();
         }
         if let Some(observer) = &mut self.observer {
-            observer.pass(self.pass_began, whole);
+            observer.pass(self.pass_began, whole, timeouts);
         }
     }
 

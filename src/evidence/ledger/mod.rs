@@ -4,33 +4,22 @@
 mod places;
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash, Hasher};
 
 use foldhash::HashMapExt;
-use foldhash::fast::RandomState;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 pub use places::{MAX_PLACES, Place, Traffic};
 
+use super::identity::{Identities, Identity};
 use places::Places;
 
-use crate::model::{Estimate, Event, EventKind, Flow, Gone, TcpState, Tuple};
+use crate::model::{Estimate, Event, EventKind, Flow, Gone, TcpState};
 
 /// Entries that are kept one by one; above it half of them are let go, and again, and figures are scaled.
 pub const MAX_ENTRIES: usize = 4_000_000;
 /// What a lifetime is measured up to, in milliseconds: the default timeout of ESTABLISHED, five days.
 const LONGEST_MS: u64 = 432_000_000;
-
-/// 128 bits of a hash stand for an entry: of four million, two are mistaken for each other once in 10^25.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Key([u64; 2]);
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0[0]);
-    }
-}
 
 #[derive(Clone, Copy)]
 struct Kept {
@@ -100,8 +89,8 @@ pub struct Drift {
 }
 
 pub struct Ledger {
-    kept: foldhash::HashMap<Key, Kept>,
-    hashers: [RandomState; 2],
+    kept: foldhash::HashMap<Identity, Kept>,
+    identities: Identities,
     most: usize,
     /// Of the hashes only those with so many zero bits at their end are kept.
     thinned: u32,
@@ -119,7 +108,7 @@ impl Ledger {
     pub fn new(most: usize) -> Ledger {
         Ledger {
             kept: foldhash::HashMap::new(),
-            hashers: [RandomState::default(), RandomState::default()],
+            identities: Identities::default(),
             most: most.max(1),
             thinned: 0,
             places: Places::default(),
@@ -158,7 +147,7 @@ impl Ledger {
     }
 
     pub fn seed(&mut self, flow: &Flow, at_secs: f64) {
-        let (key, dump) = (self.key(flow), self.dump);
+        let (key, dump) = (self.identities.of(flow), self.dump);
         if let Some(kept) = self.kept.get_mut(&key) {
             (kept.state, kept.dump) = (state_of(flow), dump);
         } else if self.is_kept(key) {
@@ -235,7 +224,7 @@ impl Ledger {
     }
 
     fn insert(&mut self, flow: &Flow, at_ms: u32, timed: bool, new: bool) {
-        let key = self.key(flow);
+        let key = self.identities.of(flow);
         if !self.is_kept(key) {
             return;
         }
@@ -264,7 +253,7 @@ impl Ledger {
     }
 
     fn change(&mut self, flow: &Flow, at_ms: u32, exact: bool) {
-        let key = self.key(flow);
+        let key = self.identities.of(flow);
         let Some(kept) = self.kept.get_mut(&key) else {
             return;
         };
@@ -286,7 +275,7 @@ impl Ledger {
         }
         let silent = !event.flow.status.seen_reply();
         self.turnover.unanswered += u64::from(gone == Gone::Expired && silent);
-        let key = self.key(&event.flow);
+        let key = self.identities.of(&event.flow);
         let Some(kept) = self.kept.remove(&key) else {
             return;
         };
@@ -301,13 +290,8 @@ impl Ledger {
         }
     }
 
-    fn key(&self, flow: &Flow) -> Key {
-        let id: (&Tuple, u8, Option<u16>) = (&flow.orig, flow.proto, flow.zone.filter(|zone| *zone != 0));
-        Key([0, 1].map(|index| self.hashers[index].hash_one(id)))
-    }
-
-    fn is_kept(&self, key: Key) -> bool {
-        key.0[1].trailing_zeros() >= self.thinned
+    fn is_kept(&self, key: Identity) -> bool {
+        key.zeros() >= self.thinned
     }
 
     /// Lets go of every other entry, by its hash: those that stay are a random half.
@@ -316,7 +300,7 @@ impl Ledger {
         let thinned = self.thinned;
         let places = &mut self.places;
         self.kept.retain(|key, kept| {
-            let stays = key.0[1].trailing_zeros() >= thinned;
+            let stays = key.zeros() >= thinned;
             if !stays {
                 places.traffic(kept.place).held -= 1;
             }

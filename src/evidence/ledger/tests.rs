@@ -1,6 +1,7 @@
 //! The ledger against what was told to it.
 
 use super::*;
+use crate::model::Tuple;
 use std::net::IpAddr;
 
 use crate::model::{Status, proto};
@@ -124,7 +125,7 @@ fn a_ledger_that_is_full_keeps_a_random_part_and_says_so() {
 #[test]
 fn an_entry_takes_less_than_100_bytes() {
     // Key, value and control byte of a hash table that has just doubled: seven eighths of half are in use.
-    let slot = std::mem::size_of::<(Key, Kept)>() + 1;
+    let slot = std::mem::size_of::<(Identity, Kept)>() + 1;
     assert!(slot as f64 / (7.0 / 16.0) <= 100.0, "{slot}");
 }
 
