@@ -45,6 +45,8 @@ const SETTINGS: [&str; 28] = [
     "net.netfilter.nf_conntrack_expect_max",
 ];
 
+/// Of x86-64, and of most others.
+const PAGE_BYTES: u64 = 4096;
 /// Readings of an address list that keeps changing.
 const ADDRESS_TRIES: usize = 3;
 
@@ -179,9 +181,12 @@ fn limits(kernel: &mut dyn Kernel, presence: &Presence, gaps: &mut Vec<Gap>) -> 
         max: read("max"),
         buckets: read("buckets"),
         host_entries: None,
+        entry_bytes: None,
     };
-    out.host_entries =
-        text(kernel, "/proc/slabinfo").and_then(|slabs| procfs::slab_objects(&slabs, "nf_conntrack"));
+    if let Some(slabs) = text(kernel, "/proc/slabinfo") {
+        out.host_entries = procfs::slab_objects(&slabs, "nf_conntrack");
+        out.entry_bytes = procfs::slab_object_bytes(&slabs, "nf_conntrack", PAGE_BYTES);
+    }
     if presence.ctnetlink() {
         // The sysctls have said it all: no gap where this is refused.
         let _ = ask(

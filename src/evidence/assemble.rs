@@ -34,6 +34,7 @@ pub fn assemble(readings: Readings) -> Evidence {
         timeouts: snapshot.timeouts,
         ports: readings.ports,
         host_entries: snapshot.limits.host_entries,
+        entry_bytes: snapshot.limits.entry_bytes,
         ..Evidence::default()
     };
     if let Some(mut counted) = readings.counted {

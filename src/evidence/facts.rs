@@ -24,6 +24,8 @@ pub struct Evidence {
     pub lasting: Option<Lasting>,
     /// Entries of all namespaces, which share the hash.
     pub host_entries: Option<u64>,
+    /// Bytes of memory for an entry, without its extensions.
+    pub entry_bytes: Option<f64>,
     /// Conntrack's counters: differences over the window, or totals where it is 0.
     pub conntrack: Option<BTreeMap<&'static str, u64>>,
     /// /proc/net/{netstat,snmp} by `Group.Name`: differences over the window, or totals where it is 0.

@@ -13,6 +13,8 @@ pub struct Limits {
     pub buckets: Option<u64>,
     /// Entries of all namespaces (the nf_conntrack slab's active objects); needs root.
     pub host_entries: Option<u64>,
+    /// Bytes of memory for an entry (the same slab), without its extensions; needs root.
+    pub entry_bytes: Option<f64>,
 }
 
 /// Timeouts in force for new entries, in seconds, by [`Timer`]; `None` = not known.

@@ -126,6 +126,19 @@ pub fn slab_objects(text: &str, cache: &str) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// Bytes of memory that one object of a slab cache takes, what its pages waste included.
+pub fn slab_object_bytes(text: &str, cache: &str, page_bytes: u64) -> Option<f64> {
+    let mut lines = text.lines();
+    let line = lines.find(|line| line.split_whitespace().next() == Some(cache))?;
+    let number = |at| {
+        line.split_whitespace()
+            .nth(at)
+            .and_then(|word: &str| word.parse::<u64>().ok())
+    };
+    let (per_slab, pages) = (number(4)?, number(5)?);
+    (per_slab > 0).then(|| (pages * page_bytes) as f64 / per_slab as f64)
+}
+
 /// One line of /proc/net/nf_conntrack or of `conntrack -L`, with or without `-o extended`, `id` or `timestamp`.
 pub fn flow_line(line: &str) -> Result<Flow, Malformed> {
     let mut words = line.split_ascii_whitespace().peekable();
@@ -337,6 +350,12 @@ mod tests {
         assert_eq!(
             slab_objects("# x\nnf_conntrack  17 32 256\n", "nf_conntrack"),
             Some(17)
+        );
+        let slab = "nf_conntrack  160 224 256 16 1 : tunables 0 0 0\n";
+        assert_eq!(slab_object_bytes(slab, "nf_conntrack", 4096), Some(256.0));
+        assert_eq!(
+            slab_object_bytes("nf_conntrack 1 2 3\n", "nf_conntrack", 4096),
+            None
         );
     }
 }

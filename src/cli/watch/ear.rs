@@ -173,8 +173,12 @@ impl<'a> Ear<'a> {
         self.on = on;
     }
 
+    fn observer(&mut self) -> Option<&mut &'a mut dyn Observer> {
+        self.observer.as_mut().filter(|_| !self.ended)
+    }
+
     fn tell_deaf(&mut self, at_secs: f64) {
-        if let Some(observer) = &mut self.observer {
+        if let Some(observer) = self.observer() {
             observer.deaf(at_secs);
         }
     }
@@ -196,19 +200,21 @@ impl<'a> Ear<'a> {
         });
         match heard {
             Ok(turn) => {
+                let heard_at = turn.now.secs_since(self.began);
+                // No clock goes back: a recording that is over begins its last look anew.
+                self.ended |= turn.ended || heard_at < self.heard_at;
                 for event in &events {
                     let (at_secs, exact) = self.when(event, turn.now);
                     self.ledger.apply(event, at_secs, exact);
-                    if let Some(observer) = &mut self.observer {
+                    if let Some(observer) = self.observer() {
                         observer.event(event, at_secs, exact);
                     }
                 }
                 self.ledger.lose(turn.lost);
                 self.room = self.room.max(turn.room);
-                self.ended |= turn.ended;
-                self.heard_at = turn.now.secs_since(self.began);
-                if let Some(observer) = self.observer.as_mut().filter(|_| turn.lost > 0) {
-                    observer.lost(turn.lost, self.heard_at);
+                self.heard_at = heard_at;
+                if let Some(observer) = self.observer().filter(|_| turn.lost > 0) {
+                    observer.lost(turn.lost, heard_at);
                 }
                 (turn.now, events.len())
             }
@@ -355,13 +361,14 @@ impl Onlooker for Ear<'_> {
         if self.on && whole {
             self.ledger.correct();
         }
-        if let Some(observer) = &mut self.observer {
-            observer.pass(self.pass_began, whole, timeouts);
+        let began = self.pass_began;
+        if let Some(observer) = self.observer() {
+            observer.pass(began, whole, timeouts);
         }
     }
 
     fn entry(&mut self, flow: &Flow) {
-        if let Some(observer) = &mut self.observer {
+        if let Some(observer) = self.observer() {
             observer.entry(flow);
         }
         if self.on {
@@ -373,8 +380,9 @@ impl Onlooker for Ear<'_> {
 
     fn passed(&mut self, whole: bool) {
         self.read_whole = whole;
-        if let Some(observer) = &mut self.observer {
-            observer.passed(self.pass_began, whole);
+        let began = self.pass_began;
+        if let Some(observer) = self.observer() {
+            observer.passed(began, whole);
         }
     }
 }

@@ -1,10 +1,9 @@
 //! The ledger against what was told to it.
 
-use super::*;
-use crate::model::Tuple;
 use std::net::IpAddr;
 
-use crate::model::{Status, proto};
+use super::*;
+use crate::model::{Status, Tuple, proto};
 
 fn flow(number: u32, state: TcpState, status: u32) -> Flow {
     let orig = Tuple {

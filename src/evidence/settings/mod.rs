@@ -7,6 +7,8 @@ mod gone;
 mod idle;
 mod names;
 mod numbers;
+
+pub use numbers::grouped;
 mod ports;
 mod refused;
 mod sizes;

@@ -1,0 +1,87 @@
+//! How many entries a state holds under a timeout: arrivals a second times the seconds that each stays (Little's law).
+
+use crate::evidence::StateRow;
+use crate::model::Timer;
+use crate::tune::OfTimer;
+
+/// What one timeout's state looks like.
+pub struct Traffic<'a> {
+    pub timer: Timer,
+    pub of: &'a OfTimer,
+    /// Entries that the last reading has of it, the whole table's where that was a sample.
+    pub entries: f64,
+    /// Arrivals a second: heard, or by the entries' ages.
+    pub arrivals_per_s: Option<f64>,
+    /// Of these, the share that stays until its time is over.
+    pub by_timeout: Option<f64>,
+    pub now_secs: u32,
+    /// Expirations a second.
+    pub expired_per_s: f64,
+}
+
+/// Only time ends these: a packet of the same connection does not renew them, or hardly ever.
+fn is_transitory(timer: Timer) -> bool {
+    !matches!(
+        timer,
+        Timer::Established | Timer::UdpStream | Timer::GreStream | Timer::Generic
+    )
+}
+
+impl<'a> Traffic<'a> {
+    /// `rows` of the last look; `heard_secs`: for so long every event was heard.
+    pub fn new(
+        timer: Timer,
+        of: &'a OfTimer,
+        rows: &[StateRow],
+        now_secs: u32,
+        heard_secs: f64,
+    ) -> Traffic<'a> {
+        let row = rows.iter().find(|row| row.name() == label(timer));
+        // A row of a protocol without states has both of its timeouts' entries.
+        let share = match (timer.label() == timer.name(), of.entries) {
+            (true, met) => met as f64 / row.map_or(1.0, |row| row.entries.value.max(1.0)),
+            (false, _) => 1.0,
+        };
+        let entries = match row {
+            Some(row) if timer.label() == timer.name() && row.entries.is_exact() => of.entries as f64,
+            Some(row) => row.entries.value * share.min(1.0),
+            None => of.entries as f64,
+        };
+        let heard = (heard_secs > 0.0 && of.came > 0).then(|| of.came as f64 / heard_secs);
+        let by_age = row.and_then(|row| row.new_per_s).map(|rate| rate.value);
+        let aged = by_age.filter(|_| matches!(timer, Timer::SynSent | Timer::TimeWait | Timer::Close));
+        Traffic {
+            timer,
+            of,
+            entries,
+            arrivals_per_s: heard.or(aged),
+            // By ages those count that have not moved on.
+            by_timeout: of.by_timeout().filter(|_| heard.is_some()).or(aged.map(|_| 1.0)),
+            now_secs,
+            expired_per_s: (of.expired[0] + of.expired[1]) as f64 / heard_secs.max(1.0),
+        }
+    }
+
+    /// Entries in the long run at the observed rate, were the timeout `secs`.
+    pub fn entries_under(&self, secs: u32) -> f64 {
+        if let (true, Some(per_s), Some(waiting)) =
+            (is_transitory(self.timer), self.arrivals_per_s, self.by_timeout)
+        {
+            let moving_secs = (self.of.moved_ms.mean() / 1000.0).min(f64::from(secs));
+            return per_s * (waiting * f64::from(secs) + (1.0 - waiting) * moving_secs);
+        }
+        match self.of.touched_within(secs) {
+            Some(share) if secs < self.now_secs => self.entries * share,
+            _ => self.entries + self.expired_per_s * f64::from(secs.saturating_sub(self.now_secs)),
+        }
+    }
+}
+
+/// What `status` calls the row.
+fn label(timer: Timer) -> &'static str {
+    match timer {
+        Timer::UdpStream => "udp",
+        Timer::GreStream => "gre",
+        other => other.label(),
+    }
+}

@@ -1,0 +1,164 @@
+//! Below what no timeout goes, whatever was measured, and by whose word.
+
+use crate::evidence::longest_gap_secs;
+use crate::model::{Settings, Timer};
+
+/// The least for one timeout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Floor {
+    pub secs: u32,
+    pub source: String,
+    /// Less breaks live connections: a lower timeout is raised to it.
+    pub hard: bool,
+    /// What RFCs ask for behind NAT, where that is more.
+    pub asked: Option<(u32, &'static str)>,
+}
+
+/// Three SYNs of a client (0, 1 and 3 s), and a slow way: nobody waits for longer.
+pub const HANDSHAKE_SECS: u32 = 10;
+/// Where handshakes were timed.
+pub fn handshake_floor() -> Floor {
+    Floor {
+        secs: HANDSHAKE_SECS,
+        source: "three SYNs of a client (0, 1 and 3 s), and a slow way; where no handshake is timed, 33 s"
+            .to_string(),
+        hard: false,
+        asked: None,
+    }
+}
+
+/// RFC 5382 REQ-5: 2 h 4 min.
+const ESTABLISHED_SECS: u32 = 7_440;
+
+pub fn floor(timer: Timer, settings: &Settings, behind_nat: bool) -> Floor {
+    let own = |name: &str, default| settings.number(&format!("net.ipv4.{name}")).unwrap_or(default);
+    let plain = |secs, source: &str, hard| Floor {
+        secs,
+        source: source.to_string(),
+        hard,
+        asked: None,
+    };
+    let transitory = Some((
+        240,
+        "RFC 5382 asks for 240 s while connections open and close behind NAT",
+    ));
+    let mut out = match timer {
+        Timer::SynSent => Floor {
+            asked: transitory,
+            ..plain(
+                silence_between_syns(settings),
+                "the longest silence between two SYNs of a live client (RFC 6298, 6 retries)",
+                false,
+            )
+        },
+        Timer::SynRecv => Floor {
+            asked: transitory,
+            ..plain(
+                1 << own("tcp_synack_retries", 5).clamp(1, 6),
+                "the last SYN/ACK comes after half of it (tcp_synack_retries)",
+                true,
+            )
+        },
+        Timer::Established => established(settings),
+        Timer::FinWait => Floor {
+            asked: transitory,
+            ..plain(60, "peers wait so long in FIN_WAIT2 (tcp_fin_timeout)", true)
+        },
+        Timer::CloseWait => Floor {
+            asked: transitory,
+            ..plain(
+                60,
+                "a half-closed connection lives as long as its other end sends",
+                true,
+            )
+        },
+        Timer::LastAck => plain(
+            30,
+            "the last FIN is repeated for as long (the kernel's default)",
+            false,
+        ),
+        Timer::TimeWait => plain(
+            60,
+            "Linux peers stay in TIME_WAIT for 60 s (TCP_TIMEWAIT_LEN), and remember the port",
+            behind_nat,
+        ),
+        Timer::Close => plain(10, "the kernel's default", false),
+        Timer::SynSent2 => plain(120, "has no sysctl", false),
+        Timer::MaxRetrans | Timer::Unacknowledged => plain(
+            120,
+            "a live connection that stalls repeats a segment after up to 120 s (TCP_RTO_MAX)",
+            true,
+        ),
+        Timer::Udp => Floor {
+            asked: Some((
+                120,
+                "RFC 4787 REQ-5 asks for 120 s behind NAT, less for well-known ports",
+            )),
+            ..plain(30, "the kernel's default", false)
+        },
+        Timer::UdpStream => plain(120, "RFC 4787 REQ-5: not less than 2 min behind NAT", behind_nat),
+        Timer::Icmp | Timer::Icmpv6 => Floor {
+            asked: Some((60, "RFC 5508 REQ-2 asks for 60 s behind NAT")),
+            ..plain(30, "the kernel's default", false)
+        },
+        Timer::Generic | Timer::Gre | Timer::GreStream => plain(
+            timer.default_secs(),
+            "the kernel's default: nothing tells who needs it",
+            false,
+        ),
+    };
+    out.asked = out.asked.filter(|_| behind_nat);
+    out
+}
+
+/// Those of clients elsewhere follow their own settings, of which the default is all that is known.
+fn silence_between_syns(settings: &Settings) -> u32 {
+    let retries = settings
+        .number("net.ipv4.tcp_syn_retries")
+        .unwrap_or(6)
+        .clamp(6, 10);
+    longest_gap_secs(retries) as u32 + 1
+}
+
+/// Long enough for the keepalives of this host to find a dead peer, and of the default for those elsewhere.
+fn established(settings: &Settings) -> Floor {
+    let own = |name: &str, default| settings.number(&format!("net.ipv4.{name}")).unwrap_or(default);
+    let probing = own("tcp_keepalive_intvl", 75).saturating_mul(own("tcp_keepalive_probes", 9));
+    let given_up = own("tcp_keepalive_time", 7_200).saturating_add(probing);
+    let secs = u32::try_from(given_up).unwrap_or(u32::MAX).max(ESTABLISHED_SECS);
+    let source = match secs {
+        ESTABLISHED_SECS => "RFC 5382 REQ-5: not less than 2 h 4 min behind NAT".to_string(),
+        _ => "keepalives give a dead peer up only then (tcp_keepalive_time + probes x intvl)".to_string(),
+    };
+    Floor {
+        secs,
+        source,
+        hard: true,
+        asked: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_own_settings_count() {
+        let mut settings = Settings::default();
+        assert_eq!(floor(Timer::SynSent, &settings, false).secs, 33);
+        assert_eq!(floor(Timer::SynRecv, &settings, false).secs, 32);
+        assert_eq!(floor(Timer::Established, &settings, false).secs, 7_875);
+        for (name, value) in [("tcp_keepalive_time", "600"), ("tcp_synack_retries", "2")] {
+            settings.0.insert(format!("net.ipv4.{name}"), value.to_string());
+        }
+        assert_eq!(floor(Timer::Established, &settings, false).secs, 7_440);
+        assert_eq!(floor(Timer::SynRecv, &settings, false).secs, 4);
+        assert!(
+            floor(Timer::UdpStream, &settings, true).hard && !floor(Timer::UdpStream, &settings, false).hard
+        );
+        assert_eq!(
+            floor(Timer::Udp, &settings, true).asked.map(|(secs, _)| secs),
+            Some(120)
+        );
+    }
+}

@@ -1,0 +1,1 @@
+//! Recommendations for hosts told in a few figures.
