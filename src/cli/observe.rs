@@ -19,9 +19,6 @@ pub struct Observed {
     pub report: Report,
     /// From the first look's beginning to the last one's end.
     pub secs: f64,
-    pub looks: u64,
-    /// How the looks and the listening went: the last look's own words.
-    pub why: String,
 }
 
 /// Observes until `args.lasting` is over, the recording ends, or somebody stops it. A recording of a single look has that.
@@ -56,14 +53,12 @@ pub fn observe(
             evidence,
             report,
             secs,
-            looks: 1,
-            why: "a single look".to_string(),
         });
     }
-    let (mut secs, mut looks, mut why, mut report) = (0.0, 0, String::new(), None);
+    let (mut secs, mut report) = (0.0, None);
     let mut turns = Turns::new(args, Arc::clone(stopped), Some(observer));
     while let Some(frame) = turns.next(kernel)? {
-        (secs, looks, why) = (frame.at_secs, frame.number, frame.why);
+        secs = frame.at_secs;
         report = Some(frame.report);
         progress(Note::Progress(&format!("observed for {secs:.0} s")));
         let over = args.lasting.is_some_and(|lasting| secs >= lasting.as_secs_f64());
@@ -76,8 +71,6 @@ pub fn observe(
             evidence,
             report,
             secs,
-            looks,
-            why,
         }),
         _ => anyhow::bail!("the recording ends before its first look does: record for longer"),
     }

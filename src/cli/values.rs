@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::collect::Prefix;
 use crate::evidence::Key;
-use crate::model::{TcpState, proto, version};
+use crate::model::{TcpState, Timer, proto, version};
+use crate::wire::profile::decode_timeout;
 
 /// How long a window or a tap may be.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -56,6 +57,19 @@ pub fn speed(text: &str) -> Result<f64, String> {
         Ok(factor) if (0.01..=10_000.0).contains(&factor) => Ok(factor),
         _ => Err("a factor between 0.01 and 10000".to_string()),
     }
+}
+
+/// `x3`, or 3.
+pub fn rate(text: &str) -> Result<f64, String> {
+    match text.trim_start_matches('x').parse() {
+        Ok(factor) if (0.01..=100.0).contains(&factor) => Ok(factor),
+        _ => Err("a factor between x0.01 and x100".to_string()),
+    }
+}
+
+/// `syn_sent=20`
+pub fn setting(text: &str) -> Result<(Timer, u32), String> {
+    decode_timeout(text).map_err(|error| error.to_string())
 }
 
 /// How many times the observed rate there shall be room for.

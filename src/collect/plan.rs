@@ -199,6 +199,7 @@ mod tests {
             max: Some(1 << 20),
             buckets: Some(1 << 18),
             host_entries: host,
+            entry_bytes: None,
         }
     }
 

@@ -4,9 +4,11 @@ mod chart;
 mod draw;
 mod paint;
 mod panes;
+mod plot;
 mod screen;
 mod terminal;
 
 pub use draw::draw;
+pub use plot::plot;
 pub use screen::{Key, Pane, Screen, Sort};
 pub use terminal::show;

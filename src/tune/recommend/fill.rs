@@ -2,7 +2,7 @@
 
 use crate::evidence::StateRow;
 use crate::model::Timer;
-use crate::tune::OfTimer;
+use crate::tune::measured::OfTimer;
 
 /// What one timeout's state looks like.
 pub struct Traffic<'a> {

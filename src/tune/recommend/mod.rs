@@ -9,10 +9,10 @@ mod targets;
 
 use serde::Serialize;
 
-use super::{Adaptive, Measured, Switch};
+use super::adaptive::{Adaptive, Switch};
+use super::measured::Measured;
 use crate::evidence::Evidence;
 use crate::model::{Profile, Target, Timer};
-use fill::Traffic;
 pub use row::{Change, Fill, Price, Row};
 pub use sizes::Size;
 pub use targets::Trouble;

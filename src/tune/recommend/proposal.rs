@@ -4,7 +4,7 @@ use super::fill::Traffic;
 use super::floors::{Floor, HANDSHAKE_SECS};
 use crate::evidence::grouped;
 use crate::model::Timer;
-use crate::tune::Quantiles;
+use crate::tune::measured::Quantiles;
 
 /// So many that moved on make a 99.9 % quantile.
 pub const ENOUGH: u64 = 1_000;

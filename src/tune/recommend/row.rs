@@ -2,12 +2,13 @@
 
 use serde::{Serialize, Serializer};
 
+use super::fill::Traffic;
 use super::floors::{Floor, floor, handshake_floor};
 use super::proposal::{Known, Proposal, count, proposal};
-use super::{Traffic, Trouble};
+use super::targets::Trouble;
 use crate::evidence::{Evidence, may_renew_syn_sent};
 use crate::model::Timer;
-use crate::tune::{Measured, Quantiles};
+use crate::tune::measured::{Measured, Quantiles};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
