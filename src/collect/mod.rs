@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod entries;
 mod events;
 mod filter;
 mod legacy;
@@ -22,6 +23,7 @@ mod ways;
 mod window;
 
 pub use audit::{AuditedHost, audited_host, file_settings};
+pub use entries::{delete_entry, entry_now, shorten_entry};
 pub use events::{BUFFER_BYTES, Listening, Turn, events};
 pub use filter::{FlowFilter, Prefix, admits};
 pub use owners::owners;

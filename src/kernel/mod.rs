@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use crate::model::{BpfInstruction, Moment};
 
+mod change;
 mod errno;
 mod live;
 mod piped;
@@ -13,6 +14,7 @@ mod recording;
 mod replay;
 mod script;
 
+pub use change::Change;
 pub use errno::Errno;
 pub use live::{Live, Netns, OpenError};
 pub use piped::Piped;

@@ -1,5 +1,6 @@
 //! Bytes and text to nouns and back. Total: any input gives a value or an error.
 
+pub mod ct_change;
 pub mod ct_events;
 mod ct_tuple;
 pub mod ctnetlink;

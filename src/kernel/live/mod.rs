@@ -15,6 +15,7 @@ use super::{Channel, Errno, Heard, Job, Kernel, Source};
 use crate::model::Moment;
 
 mod buffer;
+mod change;
 mod ears;
 mod events;
 mod namespace;

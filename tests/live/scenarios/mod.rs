@@ -22,6 +22,7 @@ pub mod ports;
 pub mod refused;
 pub mod ruleset;
 pub mod segments;
+pub mod simulate;
 pub mod stale;
 pub mod together;
 pub mod unresponsive;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(one_way::trials());
     out.extend(together::trials());
     out.extend(events::trials());
+    out.extend(simulate::trials());
     out.extend(watch::trials());
     out.extend(healthy::trials());
     out.extend(lasting::trials());
