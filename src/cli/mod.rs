@@ -46,6 +46,7 @@ pub fn run() -> ExitCode {
         Command::Apply(args) => apply::apply(args),
         Command::Confirm(args) => apply::confirm(args),
         Command::Rollback(args) => apply::rollback(args),
+        Command::Watchdog => apply::watchdog(),
     };
     let outcome = outcome.unwrap_or_else(|error| {
         terminal::complain(&error);

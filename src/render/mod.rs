@@ -1,5 +1,6 @@
 //! Report in, bytes out: text for people, JSON for programs. Never prints and never looks anything up.
 
+mod apply;
 mod audit;
 mod columns;
 mod diagnose;
@@ -19,6 +20,9 @@ mod style;
 mod top;
 mod verdict;
 
+pub use apply::{
+    APPLY_SCHEMA, Applied, Flushed, SettingChange, apply_json, apply_text, flushed_text, rollback_text,
+};
 pub use audit::{audit_sarif, audit_text};
 pub use diagnose::diagnose_text;
 pub use event::{EVENT_SCHEMA, event_json, event_text, lost_json, lost_text};

@@ -122,6 +122,9 @@ pub enum Command {
     Confirm(ConfirmArgs),
     /// Take back what apply has put in force
     Rollback(RollbackArgs),
+    /// Restores what apply has changed, when that dies
+    #[command(hide = true)]
+    Watchdog,
     /// The page of a cause: what it is, how it is told apart, what to do
     ///
     /// CAUSE is a code (CT001) or a name (syn-sent-hold), as diagnose prints them; without it, all causes are listed.

@@ -1,0 +1,44 @@
+//! The same for the next boot: a file of sysctl.d.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::undo::Undo;
+use crate::model::Profile;
+use crate::render::sysctl_text;
+
+const FILE: &str = "60-ctlens.conf";
+
+/// Writes it, and how to undo that.
+pub fn persist(folder: &str, profile: &Profile, from: &str) -> anyhow::Result<Undo> {
+    let path = Path::new(folder).join(FILE);
+    let path = path.display().to_string();
+    let old = match fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("reading {path}")),
+    };
+    let head = format!(
+        "Written by ctlens {} on {}, from {from}.\nTo undo it: ctlens rollback, or delete this file and reboot.\nIt counts \
+         only where nf_conntrack is loaded before systemd-sysctl runs (/etc/modules-load.d).",
+        env!("CARGO_PKG_VERSION"),
+        jiff::Timestamp::now()
+    );
+    replace(&path, &sysctl_text(profile, &head))?;
+    Ok(Undo::File { path, old })
+}
+
+/// Whole or not at all, and on the disk.
+pub fn replace(path: &str, text: &str) -> anyhow::Result<()> {
+    let partial = format!("{path}.ctlens-new");
+    let write = || {
+        let mut file = fs::File::create(&partial)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    };
+    write().with_context(|| format!("writing {path}"))
+}
