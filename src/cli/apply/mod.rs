@@ -54,7 +54,7 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<Outcome> {
     let place = Place::here()?;
     if args.persist.is_some() {
         anyhow::ensure!(
-            args.netns.is_none(),
+            args.netns.is_none() && is_initial(),
             "sysctl.d is read for the initial network namespace only: --persist cannot be of another one"
         );
     }
@@ -284,6 +284,12 @@ pub fn rollback(args: &RollbackArgs) -> anyhow::Result<Outcome> {
         }
         false => Ok(Outcome::CouldNotLook),
     }
+}
+
+/// Whether this is the namespace of the first process, as far as that can be read.
+fn is_initial() -> bool {
+    let link = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).ok();
+    link("1").is_none_or(|first| Some(first) == link("self"))
 }
 
 fn words(undo: &Undo) -> String {

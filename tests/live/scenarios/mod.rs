@@ -8,6 +8,7 @@ use libtest_mimic::{Completion, Trial};
 use crate::lab::Family;
 use crate::matrix;
 
+pub mod apply;
 pub mod events;
 pub mod flood;
 pub mod full;
@@ -19,6 +20,7 @@ pub mod nat;
 pub mod one_way;
 pub mod overflow;
 pub mod ports;
+pub mod recommend;
 pub mod refused;
 pub mod ruleset;
 pub mod segments;
@@ -49,6 +51,8 @@ pub fn all() -> Vec<Trial> {
     out.extend(together::trials());
     out.extend(events::trials());
     out.extend(simulate::trials());
+    out.extend(recommend::trials());
+    out.extend(apply::trials());
     out.extend(watch::trials());
     out.extend(healthy::trials());
     out.extend(lasting::trials());
