@@ -2,9 +2,10 @@
 
 use crate::model::{ConntrackStats, TcpState};
 use crate::render::Frame;
+use crate::tune::Mode;
 
-/// Words of the verdict; everything else is a number.
-const WORDS: [&str; 3] = ["cause", "bottleneck", "trigger"];
+/// Words, of the verdict but for the last; everything else is a number.
+const WORDS: [&str; 4] = ["cause", "bottleneck", "trigger", "profile"];
 const NUMBERS: [&str; 9] = [
     "fill",
     "count",
@@ -115,6 +116,7 @@ fn word(frame: &Frame, name: &str) -> &'static str {
     match name {
         "cause" => verdict.cause.name(),
         "bottleneck" => verdict.bottleneck.name(),
+        "profile" => frame.profile.map_or("none", Mode::name),
         _ => verdict
             .trigger
             .as_ref()

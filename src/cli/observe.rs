@@ -106,6 +106,7 @@ pub fn watching(common: &super::args::CommonArgs, read: &ReadArgs, events: Liste
         until: Vec::new(),
         alert: Vec::new(),
         on_alert: None,
+        adaptive: None,
         events,
         updates: Some((always, always)),
         buffer: crate::collect::BUFFER_BYTES,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::collect::Prefix;
 use crate::evidence::Key;
 use crate::model::{TcpState, Timer, proto, version};
-use crate::wire::profile::decode_timeout;
+use crate::tune::Switch;
+use crate::wire::profile::{decode_switch, decode_timeout};
 
 /// How long a window or a tap may be.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -70,6 +71,13 @@ pub fn rate(text: &str) -> Result<f64, String> {
 /// `syn_sent=20`
 pub fn setting(text: &str) -> Result<(Timer, u32), String> {
     decode_timeout(text).map_err(|error| error.to_string())
+}
+
+/// The fills of a document of `recommend --adaptive`.
+pub fn switch(path: &str) -> Result<Switch, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("reading {path}: {error}"))?;
+    let (up, down) = decode_switch(&text).map_err(|error| error.to_string())?;
+    Ok(Switch { up, down })
 }
 
 /// How many times the observed rate there shall be room for.

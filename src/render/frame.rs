@@ -11,6 +11,7 @@ use super::style::{Paint, Style};
 use crate::diagnose::{Cause, Lean, Report, Side, Trigger, whole};
 use crate::evidence::{Drift, Ends, Forecast, StateRow, Table, Told};
 use crate::model::Estimate;
+use crate::tune::Mode;
 
 pub const WATCH_SCHEMA: &str = "ctlens.watch/1";
 
@@ -122,6 +123,8 @@ pub struct Frame {
     pub holders: Vec<HolderDoc>,
     /// Conditions that were to be told of, and hold.
     pub alerts: Vec<String>,
+    /// Of two profiles, the one that would be in force; `None`: nobody named any.
+    pub profile: Option<Mode>,
 }
 
 #[derive(Serialize)]
@@ -147,6 +150,9 @@ struct FrameDoc<'a> {
     verdict: VerdictDoc<'a>,
     /// Conditions of --alert that hold.
     alerts: &'a [String],
+    /// Of --adaptive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Mode>,
     gaps: Vec<&'a str>,
 }
 
@@ -195,6 +201,7 @@ pub fn frame_json(frame: &Frame) -> String {
             leans_to: &verdict.leans_to,
         },
         alerts: &frame.alerts,
+        profile: frame.profile,
         gaps: report.gaps.iter().map(|gap| gap.source.as_str()).collect(),
     };
     let mut out = serde_json::to_string(&doc).expect("a frame is strings and numbers");
@@ -217,6 +224,7 @@ pub fn frame_line(frame: &Frame, style: &Style) -> String {
     if let Some(table) = &report.table {
         rest.push(table.count.map_or("?".to_string(), |count| whole(count as f64)));
         rest.extend(table.fill.map(percent));
+        rest.extend(frame.profile.map(|mode| format!("profile {}", mode.name())));
     }
     rest.extend(heading(frame));
     rest.extend(flowing(frame));

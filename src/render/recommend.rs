@@ -133,20 +133,22 @@ fn headline(page: &mut Page, recommendation: &Recommendation) {
             format!(" ({})", percent(entries / max as f64))
         })
     };
-    page.text(
-        "  ",
-        &format!(
-            "In the long run {}{} entries become {}{} at the observed rate; of {} stays and silences that were measured \
-             this would have cut off {}.",
-            whole(size.heading_for),
-            share(size.heading_for),
-            whole(size.recommended_for),
-            share(size.recommended_for),
+    let price = match of {
+        0 => "; what it would have cut off was not measured".to_string(),
+        _ => format!(
+            "; of {} stays and silences that were measured this would have cut off {}",
             whole(of as f64),
             whole(cut as f64)
         ),
-        Paint::Plain,
+    };
+    let text = format!(
+        "In the long run {}{} entries become {}{} at the observed rate{price}.",
+        whole(size.heading_for),
+        share(size.heading_for),
+        whole(size.recommended_for),
+        share(size.recommended_for)
     );
+    page.text("  ", &text, Paint::Plain);
 }
 
 /// `syn_sent 120 -> 10 s`
@@ -220,11 +222,13 @@ fn why(page: &mut Page, recommendation: &Recommendation) {
     }
     for row in changed {
         page.item(&format!("{}: {}", step(row), row.because), Paint::Plain);
-        page.text(
-            "      floor ",
-            &format!("{} s: {}", row.floor_s, row.floor_source),
-            Paint::Dim,
-        );
+        if !row.because.contains(&row.floor_source) {
+            page.text(
+                "      floor ",
+                &format!("{} s: {}", row.floor_s, row.floor_source),
+                Paint::Dim,
+            );
+        }
         page.text("      price ", &price(row), Paint::Plain);
         if let Some(below) = row.below {
             page.text("      below ", below, Paint::Yellow);
@@ -247,8 +251,15 @@ fn why(page: &mut Page, recommendation: &Recommendation) {
     if !kept.is_empty() {
         page.heading("Kept");
     }
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for row in kept {
-        page.item(&format!("{}: {}", row.timer.name(), row.because), Paint::Plain);
+        match reasons.iter_mut().find(|(because, _)| *because == row.because) {
+            Some((_, names)) => names.push(row.timer.name()),
+            None => reasons.push((&row.because, vec![row.timer.name()])),
+        }
+    }
+    for (because, names) in reasons {
+        page.item(&format!("{}: {because}", names.join(", ")), Paint::Plain);
     }
     if !recommendation.unseen.is_empty() {
         page.text("  not seen: ", &recommendation.unseen.join(", "), Paint::Dim);
@@ -338,7 +349,7 @@ fn observed(page: &mut Page, recommendation: &Recommendation, told: Told) {
     page.heading("Observed");
     page.item(
         &format!(
-            "{:.0} s in {} readings; {} events in {:.0} s of listening, {} lost",
+            "{:.0} s, readings: {}; {} events in {:.0} s of listening, {} lost",
             seen.secs,
             seen.readings,
             whole(seen.events as f64),

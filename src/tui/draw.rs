@@ -12,6 +12,7 @@ use super::panes::{holders, judgement};
 use super::screen::{Pane, Screen};
 use crate::diagnose::whole;
 use crate::render::{Frame, Way, flowing, heading, percent, rate};
+use crate::tune::Mode;
 
 /// Counters whose rise is damage.
 const DAMAGE: [&str; 4] = ["drop", "early_drop", "insert_failed", "chaintoolong"];
@@ -174,6 +175,13 @@ fn damages(screen: &Screen, frame: &Frame) -> Line<'static> {
             Some(lost) => (rate(lost), paint(screen, Color::Red)),
         };
         spans.push(Span::styled(format!("{name} {text}   "), style));
+    }
+    if let Some(mode) = frame.profile {
+        let style = match mode {
+            Mode::Calm => Style::default(),
+            Mode::Spike => paint(screen, Color::Yellow),
+        };
+        spans.push(Span::styled(format!("profile {}", mode.name()), style));
     }
     Line::from(spans)
 }

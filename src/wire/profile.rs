@@ -56,6 +56,34 @@ pub fn decode_profile(text: &str) -> Result<Profile, ProfileError> {
     }
 }
 
+/// The fills, 0 to 1, at which to change to the spike's profile and back, of a document of `recommend --adaptive`.
+pub fn decode_switch(text: &str) -> Result<(f64, f64), ProfileError> {
+    #[derive(Deserialize)]
+    struct Doc {
+        adaptive: Option<Adaptive>,
+    }
+    #[derive(Deserialize)]
+    struct Adaptive {
+        switch: Fills,
+    }
+    #[derive(Deserialize)]
+    struct Fills {
+        up: f64,
+        down: f64,
+    }
+    let doc: Doc = serde_json::from_str(text).map_err(|error| ProfileError::Json(error.to_string()))?;
+    let fills = doc
+        .adaptive
+        .map(|adaptive| (adaptive.switch.up, adaptive.switch.down));
+    fills
+        .filter(|(up, down)| 0.0 < *down && down <= up && *up <= 1.0)
+        .ok_or_else(|| {
+            ProfileError::Json(
+                "it has no two profiles: ctlens recommend --adaptive --format json".to_string(),
+            )
+        })
+}
+
 /// `syn_sent=20`, as `--set` takes it.
 pub fn decode_timeout(text: &str) -> Result<(Timer, u32), ProfileError> {
     let (name, value) = text.split_once('=').ok_or_else(|| ProfileError::NoTimer {
@@ -258,6 +286,9 @@ mod tests {
             let error = decode_profile(text).expect_err(text).to_string();
             assert!(error.contains(says) && !error.contains('\n'), "{text}: {error}");
         }
+        let two = r#"{"adaptive": {"switch": {"up": 0.6, "down": 0.36}, "calm": {}, "spike": {}}}"#;
+        assert_eq!(decode_switch(two), Ok((0.6, 0.36)));
+        assert!(decode_switch("{}").is_err() && decode_switch(&two.replace("0.36", "0.7")).is_err());
         assert_eq!(decode_timeout("syn_sent=20"), Ok((Timer::SynSent, 20)));
         assert!(decode_timeout("syn_sent").is_err() && decode_timeout("udp=-1").is_err());
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::super::conditions::{Condition, condition};
-use super::super::values::{bytes, duration, interval, speed, window_of};
+use super::super::values::{bytes, duration, interval, speed, switch, window_of};
 use super::{CommonArgs, FilterArgs, ReadArgs};
+use crate::tune::Switch;
 
 #[derive(Debug, Clone, Args)]
 pub struct WatchArgs {
@@ -27,7 +28,7 @@ pub struct WatchArgs {
     ///
     /// NAME OP VALUE. Names: fill (0 to 1), count, growth (entries a second), full_in (seconds), plateau, new, gone,
     /// lost (each a second), a TCP state, one of conntrack's counters (each second), confidence (0 to 1), cause,
-    /// bottleneck, trigger. OP: > >= < <= = !=. Of several the first that holds stops.
+    /// bottleneck, trigger, profile (calm or spike, of --adaptive). OP: > >= < <= = !=. Of several the first that holds stops.
     #[arg(long, value_name = "CONDITION", value_parser = condition)]
     pub until: Vec<Condition>,
     /// Tell, and run what --on-alert names, when this begins to hold
@@ -47,6 +48,9 @@ pub struct WatchArgs {
     /// Room for events that come faster than they are read
     #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = bytes)]
     pub buffer: u32,
+    /// Tell which of two profiles would be in force: JSON of `ctlens recommend --adaptive`; nothing is changed
+    #[arg(long, value_name = "FILE", value_parser = switch)]
+    pub adaptive: Option<Switch>,
     /// Of a recording: so many times as fast as it was (default: 1 on a terminal, else as fast as can be)
     #[arg(long, value_name = "FACTOR", value_parser = speed, requires = "from")]
     pub speed: Option<f64>,

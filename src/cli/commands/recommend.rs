@@ -48,8 +48,8 @@ fn observed(args: &RecommendArgs, measured: &mut Measured) -> anyhow::Result<(Ob
         let recorded = door.close().map(drop);
         terminal::complain_of(&recorded);
         let seen = seen.map_err(|error| match from {
-            Some(from) => error.context(format!("{from}")),
-            None => error,
+            Some(from) if args.from.len() > 1 => error.context(from.to_string()),
+            _ => error,
         })?;
         measured.end(seen.secs);
         last = Some((seen, netns));

@@ -14,6 +14,7 @@ use crate::evidence::{Evidence, Observer, Reading, StateRow, forecast};
 use crate::kernel::Kernel;
 use crate::model::Moment;
 use crate::render::Frame;
+use crate::tune::Mode;
 
 const READINGS: usize = 600;
 
@@ -24,6 +25,8 @@ pub struct Turns<'a> {
     number: u64,
     readings: Vec<Reading>,
     ear: Ear<'a>,
+    /// Of two profiles, the one that would be in force.
+    mode: Mode,
     /// What the last look found.
     pub evidence: Option<Evidence>,
     tapping: Tapping,
@@ -44,6 +47,7 @@ impl<'a> Turns<'a> {
             readings: Vec::new(),
             ear: Ear::new(args, stopped, observer),
             evidence: None,
+            mode: Mode::default(),
             tapping: Tapping::default(),
         }
     }
@@ -55,6 +59,12 @@ impl<'a> Turns<'a> {
             exact: wish.exact || wish.sample.is_none() && self.ear.wants_whole(at_secs),
             ..wish
         }
+    }
+
+    fn profile(&mut self, fill: Option<f64>) -> Option<Mode> {
+        let switch = self.args.adaptive.as_ref()?;
+        self.mode = self.mode.next(fill?, *switch);
+        Some(self.mode)
     }
 
     /// The next look; `None` where the recording ends.
@@ -97,6 +107,7 @@ impl<'a> Turns<'a> {
             .table
             .as_ref()
             .map_or((None, None), |table| (table.max, table.count));
+        let fill = report.table.as_ref().and_then(|table| table.fill);
         let forecast = forecast(&self.readings, max, rows);
         let holders = self.ear.holders(count);
         let heard = self.ear.heard();
@@ -115,6 +126,7 @@ impl<'a> Turns<'a> {
             heard,
             holders,
             alerts: Vec::new(),
+            profile: self.profile(fill),
             report,
         };
         self.ear.choose(kernel, self.args.events, (per_s, at_secs));

@@ -28,6 +28,8 @@ struct Seen {
     timer: Timer,
     /// `since_ms` is exact.
     timed: bool,
+    /// An event told that it came, at `since_ms` at the latest.
+    told: bool,
     answered: bool,
     /// Of the last reading that met it; 0: none did.
     pass: u32,
@@ -92,7 +94,7 @@ impl Measured {
     pub fn end(&mut self, secs: f64) {
         self.stop_listening(secs);
         self.secs += secs;
-        for seen in self.entries.values().filter(|seen| seen.timed) {
+        for seen in self.entries.values().filter(|seen| seen.told) {
             // An answered datagram has what it waited for.
             if seen.timer < Timer::Udp || !seen.answered {
                 self.of[seen.timer as usize].wait(self.now_ms.saturating_sub(seen.since_ms));
@@ -112,7 +114,7 @@ impl Measured {
     /// What is known of entries holds no longer.
     fn unsure(&mut self) {
         for seen in self.entries.values_mut() {
-            seen.timed = false;
+            (seen.timed, seen.told) = (false, false);
         }
     }
 
@@ -120,21 +122,22 @@ impl Measured {
         &mut self.of[timer as usize]
     }
 
-    fn enter(&mut self, flow: &Flow, timer: Timer, at_ms: u32, timed: bool) -> Option<Seen> {
+    fn enter(&mut self, flow: &Flow, timer: Timer, at_ms: u32, (timed, told): (bool, bool)) {
         let seen = Seen {
             since_ms: at_ms,
             expires_ms: self.expires_ms(flow, timer, at_ms),
             timer,
             timed,
+            told,
             answered: flow.status.seen_reply(),
-            pass: if timed { 0 } else { self.pass },
+            pass: if told { 0 } else { self.pass },
         };
         let identity = self.identities.of(flow);
         if self.entries.len() >= MAX_FOLLOWED && !self.entries.contains_key(&identity) {
             self.unfollowed += 1;
-            return None;
+            return;
         }
-        self.entries.insert(identity, seen)
+        self.entries.insert(identity, seen);
     }
 
     /// `None` where the time left may be another timeout's.
@@ -154,7 +157,7 @@ impl Measured {
         {
             self.tally(cut_by).cut_already += 1;
         }
-        self.enter(flow, timer, at_ms, exact);
+        self.enter(flow, timer, at_ms, (exact, true));
     }
 
     fn changed(&mut self, flow: &Flow, timer: Timer, at_ms: u32, exact: bool) {
@@ -162,7 +165,7 @@ impl Measured {
         let identity = self.identities.of(flow);
         let Some(before) = self.entries.get(&identity).copied() else {
             self.tally(timer).came += 1;
-            self.enter(flow, timer, at_ms, exact);
+            self.enter(flow, timer, at_ms, (exact, true));
             return;
         };
         let stayed_ms = at_ms.saturating_sub(before.since_ms);
@@ -185,7 +188,7 @@ impl Measured {
             false => self.tally(before.timer).moved_untimed += 1,
         }
         self.tally(timer).came += 1;
-        self.enter(flow, timer, at_ms, exact);
+        self.enter(flow, timer, at_ms, (exact, true));
     }
 
     fn went(&mut self, event: &Event, timer: Timer) {
@@ -280,13 +283,14 @@ impl Observer for Measured {
         let expires_ms = self.expires_ms(flow, timer, now_ms);
         let identity = self.identities.of(flow);
         let Some(before) = self.entries.get(&identity).copied() else {
-            self.enter(flow, timer, now_ms, false);
+            self.enter(flow, timer, now_ms, (false, false));
             return;
         };
         self.met_again(&before, flow, timer, expires_ms);
         if let Some(seen) = self.entries.get_mut(&identity) {
             if seen.timer != timer {
-                (seen.timer, seen.since_ms, seen.timed) = (timer, now_ms, false);
+                (seen.timer, seen.since_ms) = (timer, now_ms);
+                (seen.timed, seen.told) = (false, false);
             }
             (seen.expires_ms, seen.pass) = (expires_ms, pass);
             seen.answered = flow.status.seen_reply();

@@ -137,11 +137,14 @@ fn measured(
     };
     let by_rate = |wanted: u64| (samples > 0).then(|| known.heard_secs * wanted as f64 / samples as f64);
     if samples < ENOUGH {
-        let why = format!(
-            "only {} {what} were timed, and {} tell",
-            count(samples),
-            count(ENOUGH)
-        );
+        let why = match samples {
+            0 => format!("no {what} were timed"),
+            _ => format!(
+                "only {} {what} were timed, and {} tell",
+                count(samples),
+                count(ENOUGH)
+            ),
+        };
         return Err((by_rate(ENOUGH), why));
     }
     let Some(moved) = Quantiles::of(&of.moved_ms) else {

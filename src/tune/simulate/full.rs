@@ -38,24 +38,27 @@ impl Buckets {
         }
     }
 
-    /// Of the buckets from the new flow's own on, the evictable entries of the first that has any.
-    pub fn victims(&self, flow: u32, evictable: &dyn Fn(u32) -> bool) -> Vec<u32> {
+    /// All that a lookup of the flow's two directions walks past.
+    pub fn chains(&self, flow: u32) -> Vec<u32> {
+        let chains = places(flow, self.count).map(|bucket| self.chains.get(&bucket));
+        chains.into_iter().flatten().flatten().copied().collect()
+    }
+
+    /// Of the buckets from the new flow's own on, the evictable entries of the first that has any; and all that were met.
+    pub fn victims(&self, flow: u32, evictable: &dyn Fn(u32) -> bool) -> (Vec<u32>, Vec<u32>) {
         let [own, _] = places(flow, self.count);
+        let mut met = Vec::new();
         for step in 0..RANGE {
             let chain = self.chains.get(&((own + step) % self.count));
-            let mut found: Vec<u32> = chain
-                .into_iter()
-                .flatten()
-                .copied()
-                .filter(|flow| evictable(*flow))
-                .collect();
+            met.extend(chain.into_iter().flatten().copied());
+            let mut found: Vec<u32> = met.iter().copied().filter(|flow| evictable(*flow)).collect();
             found.sort_unstable();
             found.dedup();
             if !found.is_empty() {
-                return found;
+                return (found, met);
             }
         }
-        Vec::new()
+        (Vec::new(), met)
     }
 }
 

@@ -26,7 +26,9 @@ enum State {
         assured: bool,
         deadline_ms: i64,
     },
-    /// Its time was over, or it went.
+    /// Its time was over, and it is still counted: nobody has met it since.
+    Dead,
+    /// It was collected, or it went.
     Out,
     /// It found no room, or was evicted.
     Lost,
@@ -114,10 +116,31 @@ impl Table {
         } = self.states[flow as usize]
             && deadline_ms == ms
         {
-            self.take_out(flow, timer, State::Out);
-            // What expired before the observation has long been collected.
-            self.dead += u64::from(ms >= 0);
+            self.by_timer[timer as usize] -= 1;
+            self.entries -= 1;
+            self.dead += 1;
+            self.states[flow as usize] = State::Dead;
+            if ms < 0 {
+                // Long collected when the observation began.
+                self.bury(flow);
+            }
         }
+    }
+
+    /// An expired entry leaves the count.
+    fn bury(&mut self, flow: u32) {
+        if self.states[flow as usize] == State::Dead {
+            self.dead -= 1;
+            self.states[flow as usize] = State::Out;
+            if let Some(buckets) = &mut self.buckets {
+                buckets.remove(flow);
+            }
+        }
+    }
+
+    /// Whoever walks a bucket collects the expired entries in it (nf_ct_gc_expired).
+    fn walk(&mut self, met: &[u32]) {
+        met.iter().for_each(|flow| self.bury(*flow));
     }
 
     fn take_out(&mut self, flow: u32, timer: Timer, after: State) {
@@ -155,6 +178,11 @@ impl Table {
     }
 
     pub fn insert(&mut self, flow: u32, timer: Timer, assured: bool, deadline_ms: i64, out: &mut Simulated) {
+        self.bury(flow);
+        if let Some(buckets) = &self.buckets {
+            let met = buckets.chains(flow);
+            self.walk(&met);
+        }
         if self.max.is_some_and(|max| self.count() >= max) && !self.make_room(flow, out) {
             out.drop += 1;
             self.states[flow as usize] = State::Lost;
@@ -176,12 +204,13 @@ impl Table {
             let present = states
                 .iter()
                 .zip(0..)
-                .filter(|(state, _)| matches!(state, State::In { .. }));
+                .filter(|(state, _)| matches!(state, State::In { .. } | State::Dead));
             present.for_each(|(_, flow)| buckets.insert(flow));
             buckets
         });
         let evictable = |flow: u32| matches!(states[flow as usize], State::In { assured: false, .. });
-        let victims = buckets.victims(flow, &evictable);
+        let (victims, met) = buckets.victims(flow, &evictable);
+        self.walk(&met);
         for victim in &victims {
             if let State::In { timer, .. } = self.states[*victim as usize] {
                 self.take_out(*victim, timer, State::Lost);
@@ -194,7 +223,6 @@ impl Table {
 
     /// gc_worker(): expired entries leave the count.
     fn collect(&mut self, out: &mut Simulated) {
-        self.dead = 0;
         let (now, mut sum, mut number) = (self.gc_ms, GC_BIAS_ENTRIES * GC_LONGEST_MS, GC_BIAS_ENTRIES);
         let evicts = std::mem::take(&mut self.gc_evicts);
         for index in 0..self.states.len() {
@@ -204,6 +232,7 @@ impl Table {
                 deadline_ms,
             } = self.states[index]
             else {
+                self.bury(index as u32);
                 continue;
             };
             sum += (deadline_ms - now).clamp(GC_SHORTEST_MS, GC_CLAMP_MS);
