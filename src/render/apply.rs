@@ -37,6 +37,8 @@ pub struct Applied<'a> {
     /// Held entries that were found; `None`: nobody asked.
     pub held: Option<u64>,
     pub more_held: bool,
+    /// They are not deleted, but expire in so many seconds.
+    pub shorten_secs: Option<u32>,
     /// planned, dry-run, nothing, kept, rolled-back
     pub outcome: &'static str,
     pub because: String,
@@ -69,7 +71,7 @@ pub fn apply_json(applied: &Applied) -> String {
 }
 
 /// Before anything is done.
-pub fn apply_text(applied: &Applied, shorten_secs: Option<u32>, style: &Style) -> String {
+pub fn apply_text(applied: &Applied, style: &Style) -> String {
     let mut page = Page::new(style);
     if applied.changes.is_empty() && applied.policies.is_none() && applied.held.is_none_or(|held| held == 0) {
         let text = match applied.held {
@@ -115,7 +117,7 @@ pub fn apply_text(applied: &Applied, shorten_secs: Option<u32>, style: &Style) -
     }
     if let Some(held) = applied.held {
         page.gap();
-        let how = match shorten_secs {
+        let how = match applied.shorten_secs {
             Some(secs) => format!("will expire in {secs} s"),
             None => "will be deleted, each by its whole tuple".to_string(),
         };
@@ -138,14 +140,14 @@ fn lowered(change: &SettingChange) -> bool {
 }
 
 /// Afterwards.
-pub fn flushed_text(applied: &Applied, shorten_secs: Option<u32>, style: &Style) -> String {
+pub fn applied_text(applied: &Applied, style: &Style) -> String {
     let mut page = Page::new(style);
     match applied.outcome {
         "kept" => page.accent("", "Kept", &format!(": {}.", applied.because), Paint::Green),
         _ => page.accent("", "Taken back", &format!(": {}.", applied.because), Paint::Red),
     }
     if let Some(flushed) = applied.flushed {
-        let what = match shorten_secs {
+        let what = match applied.shorten_secs {
             Some(secs) => format!("expire within {secs} s"),
             None => "are deleted".to_string(),
         };

@@ -13,6 +13,7 @@ mod json;
 mod page;
 mod profile;
 mod recommend;
+mod room;
 mod simulate;
 mod snippets;
 mod status;
@@ -21,7 +22,7 @@ mod top;
 mod verdict;
 
 pub use apply::{
-    APPLY_SCHEMA, Applied, Flushed, SettingChange, apply_json, apply_text, flushed_text, rollback_text,
+    APPLY_SCHEMA, Applied, Flushed, SettingChange, applied_text, apply_json, apply_text, rollback_text,
 };
 pub use audit::{audit_sarif, audit_text};
 pub use diagnose::diagnose_text;

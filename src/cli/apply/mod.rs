@@ -20,9 +20,9 @@ use super::args::{ApplyArgs, ConfirmArgs, Format, RollbackArgs};
 use super::look::present;
 use super::stop::{pause, stop};
 use super::terminal;
-use crate::kernel::{Change, Live, Netns};
+use crate::kernel::{Change, Kernel, Live, Netns};
 use crate::model::Flow;
-use crate::render::{Applied, apply_json, apply_text, flushed_text};
+use crate::render::{Applied, NFT_TABLE, Style, applied_text, apply_json, apply_text};
 use guard::{Baseline, Damage};
 use journal::Journal;
 use plan::Plan;
@@ -37,6 +37,8 @@ struct Run<'a> {
     args: &'a ApplyArgs,
     live: Live,
     place: Place,
+    /// What an apply before this one changed.
+    before: Option<State>,
     journal: Journal,
     stopped: std::sync::Arc<AtomicBool>,
 }
@@ -52,21 +54,8 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<Outcome> {
     present(&mut live)?;
     let plan = plan::plan(&mut live, profile, from)?;
     let place = Place::here()?;
-    if args.persist.is_some() {
-        anyhow::ensure!(
-            args.netns.is_none() && is_initial(),
-            "sysctl.d is read for the initial network namespace only: --persist cannot be of another one"
-        );
-    }
-    if let Some(state) = place
-        .load()?
-        .filter(|state| state.waiting && is_running(state.pid))
-    {
-        anyhow::bail!(
-            "an apply (pid {}) waits to be confirmed here: ctlens confirm, or wait until it is over",
-            state.pid
-        );
-    }
+    let before = place.load()?;
+    check(args, &mut live, &plan, before.as_ref())?;
     let (held, more) = match flushes {
         true => held::held(&mut live)?,
         false => (Vec::new(), false),
@@ -77,60 +66,94 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<Outcome> {
         policies: plan.policies.as_deref(),
         held: flushes.then_some(held.len() as u64),
         more_held: more,
+        shorten_secs: args.shorten_held,
         outcome: "planned",
         because: String::new(),
         flushed: None,
     };
-    let style = terminal::style_within(args.colour, args.netns.as_deref());
-    if args.format == Format::Text {
-        terminal::print(&apply_text(&applied, args.shorten_held, &style))?;
-    }
-    let json = |applied: &Applied| match args.format {
-        Format::Json => terminal::print(&apply_json(applied)),
-        Format::Text => Ok(()),
-    };
+    show(args, &applied, apply_text)?;
     if args.dry_run || plan.is_empty() && held.is_empty() {
         applied.outcome = if args.dry_run { "dry-run" } else { "nothing" };
-        json(&applied)?;
+        finish(args, &applied)?;
         return Ok(Outcome::NothingFound);
     }
     if !args.yes && !agreed("Do this?")? {
         terminal::note("nothing is changed");
         return Ok(Outcome::NothingFound);
     }
-    let name = args.netns.clone().unwrap_or_else(|| "initial".to_string());
     let mut run = Run {
         args,
         live,
         place,
-        journal: Journal::open(&name)?,
+        before,
+        journal: Journal::open(args.netns.as_deref().unwrap_or(INITIAL))?,
         stopped: stop()?,
     };
     let end = match plan.is_empty() {
         true => End::Kept("nothing but entries"),
-        false => run.put_in_force(&plan, &name)?,
+        false => run.put_in_force(&plan)?,
     };
-    let outcome = match &end {
+    let outcome = match end {
         End::Kept(why) => {
             (applied.outcome, applied.because) = ("kept", why.to_string());
             applied.flushed = run.flush(&held)?;
             Outcome::NothingFound
         }
         End::Back(why) => {
-            (applied.outcome, applied.because) = ("rolled-back", why.clone());
+            (applied.outcome, applied.because) = ("rolled-back", why);
             Outcome::Found
         }
     };
-    if args.format == Format::Text {
-        terminal::print(&flushed_text(&applied, args.shorten_held, &style))?;
-    }
-    json(&applied)?;
+    show(args, &applied, applied_text)?;
+    finish(args, &applied)?;
     Ok(outcome)
+}
+
+/// How the log calls a namespace that has no name.
+const INITIAL: &str = "initial";
+
+/// What must not be, before anything is shown.
+fn check(args: &ApplyArgs, live: &mut Live, plan: &Plan, before: Option<&State>) -> anyhow::Result<()> {
+    if args.persist.is_some() {
+        anyhow::ensure!(
+            args.netns.is_none() && is_initial(),
+            "sysctl.d is read for the initial network namespace only: --persist cannot be of another one"
+        );
+    }
+    if let Some(state) = before.filter(|state| state.waiting && is_running(state.pid)) {
+        anyhow::bail!(
+            "an apply (pid {}) waits to be confirmed here: ctlens confirm, or wait until it is over",
+            state.pid
+        );
+    }
+    let there = plan.policies.is_some() && live.run(&format!("nft list table inet {NFT_TABLE}")).is_ok();
+    anyhow::ensure!(
+        !there,
+        "nftables has a table inet {NFT_TABLE} already: ctlens rollback, or nft delete table inet {NFT_TABLE}"
+    );
+    Ok(())
+}
+
+fn show(args: &ApplyArgs, applied: &Applied, text: fn(&Applied, &Style) -> String) -> anyhow::Result<()> {
+    match args.format {
+        Format::Text => {
+            let style = terminal::style_within(args.colour, args.netns.as_deref());
+            terminal::print(&text(applied, &style))
+        }
+        Format::Json => Ok(()),
+    }
+}
+
+fn finish(args: &ApplyArgs, applied: &Applied) -> anyhow::Result<()> {
+    match args.format {
+        Format::Json => terminal::print(&apply_json(applied)),
+        Format::Text => Ok(()),
+    }
 }
 
 impl Run<'_> {
     /// Writes it all, waits, and keeps it or takes it back.
-    fn put_in_force(&mut self, plan: &Plan, netns: &str) -> anyhow::Result<End> {
+    fn put_in_force(&mut self, plan: &Plan) -> anyhow::Result<End> {
         let mut state = State {
             pid: std::process::id(),
             time: jiff::Timestamp::now().to_string(),
@@ -145,7 +168,9 @@ impl Run<'_> {
             pause(self.args.baseline, &self.stopped);
         }
         let baseline = Baseline::new(began, Damage::read(&mut self.live));
-        let watchdog = Watchdog::start(netns, within, &state.undo).inspect_err(|_| self.place.forget())?;
+        let netns = self.args.netns.as_deref().unwrap_or(INITIAL);
+        let watchdog = Watchdog::start(netns, within, &state.undo, self.before.as_ref())
+            .inspect_err(|_| self.place.go_back(self.before.as_ref()))?;
         if let Err(error) = self.write(plan) {
             self.take_back(&state.undo);
             watchdog.dismiss();
@@ -175,9 +200,8 @@ impl Run<'_> {
         match &end {
             End::Kept(_) => {
                 if let Some(folder) = &self.args.persist {
-                    state
-                        .undo
-                        .push(persist::persist(folder, &plan.profile, &plan.from)?);
+                    let written = persist::persist(folder, &plan.profile, &plan.from);
+                    state.undo.push(written.context("all of it is taken back")?);
                 }
                 state.waiting = false;
                 self.place.save(&state)?;
@@ -197,7 +221,7 @@ impl Run<'_> {
         for problem in restore(&mut self.live, undo, &mut self.journal, true) {
             terminal::note(&problem);
         }
-        self.place.forget();
+        self.place.go_back(self.before.as_ref());
     }
 
     fn write(&mut self, plan: &Plan) -> anyhow::Result<()> {
@@ -272,8 +296,7 @@ pub fn rollback(args: &RollbackArgs) -> anyhow::Result<Outcome> {
         terminal::note("nothing is changed");
         return Ok(Outcome::NothingFound);
     }
-    let name = args.netns.clone().unwrap_or_else(|| "initial".to_string());
-    let mut journal = Journal::open(&name)?;
+    let mut journal = Journal::open(args.netns.as_deref().unwrap_or(INITIAL))?;
     let problems = restore(&mut live, &state.undo, &mut journal, args.force);
     problems.iter().for_each(|problem| terminal::note(problem));
     match problems.is_empty() {

@@ -86,6 +86,14 @@ impl Place {
         let _ = fs::remove_file(self.marker());
     }
 
+    /// To what an apply before had changed.
+    pub fn go_back(&self, before: Option<&State>) {
+        self.forget();
+        if let Some(before) = before {
+            let _ = self.save(before);
+        }
+    }
+
     pub fn unconfirm(&self) {
         let _ = fs::remove_file(self.marker());
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Outcome;
 use super::journal::Journal;
-use super::state::Place;
+use super::state::{Place, State};
 use super::undo::{Undo, restore};
 use crate::kernel::Live;
 
@@ -27,6 +27,8 @@ struct Orders {
     netns: String,
     within_secs: f64,
     undo: Vec<Undo>,
+    /// What an apply before had changed.
+    before: Option<State>,
 }
 
 /// The parent's end.
@@ -37,7 +39,12 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// It is in the same namespace as this process, and stands ready when this returns.
-    pub fn start(netns: &str, within: Duration, undo: &[Undo]) -> anyhow::Result<Watchdog> {
+    pub fn start(
+        netns: &str,
+        within: Duration,
+        undo: &[Undo],
+        before: Option<&State>,
+    ) -> anyhow::Result<Watchdog> {
         let me = std::env::current_exe().context("finding this program")?;
         let mut child = Command::new(me)
             .arg("watchdog")
@@ -52,6 +59,7 @@ impl Watchdog {
             netns: netns.to_string(),
             within_secs: (within + MARGIN).as_secs_f64(),
             undo: undo.to_vec(),
+            before: before.cloned(),
         };
         let mut text = serde_json::to_string(&orders).context("writing the watchdog's orders")?;
         text.push('\n');
@@ -111,6 +119,6 @@ pub fn watchdog() -> anyhow::Result<Outcome> {
     for problem in restore(&mut live, &orders.undo, &mut journal, true) {
         super::super::terminal::note(&problem);
     }
-    Place::here()?.forget();
+    Place::here()?.go_back(orders.before.as_ref());
     Ok(Outcome::Found)
 }

@@ -10,6 +10,7 @@ use super::super::door::Door;
 use super::super::observe::{as_made, observe};
 use super::super::stop::stop;
 use super::super::terminal::{self, Progress};
+use crate::evidence::Evidence;
 use crate::model::Profile;
 use crate::render::{self, Column, Simulation, shell_quoted};
 use crate::tui::plot;
@@ -19,6 +20,8 @@ use crate::wire::profile::decode_profile;
 /// Points of the grid, about: more than a plot can show.
 const POINTS: u32 = 600;
 const SHORTEST_STEP_MS: u32 = 100;
+/// What Linux takes by default on hosts of more than 1 GiB.
+const DEFAULT_BUCKETS: u64 = 65_536;
 
 pub fn simulate(args: &SimulateArgs) -> anyhow::Result<Outcome> {
     let profiles = profiles(args)?;
@@ -46,33 +49,8 @@ pub fn simulate(args: &SimulateArgs) -> anyhow::Result<Outcome> {
             seen.secs
         );
     }
-    let table = seen.evidence.table.clone().unwrap_or_default();
-    let loose = seen
-        .evidence
-        .settings
-        .number("net.netfilter.nf_conntrack_tcp_loose");
-    let columns = profiles.into_iter().map(|(name, profile)| {
-        let under = Under {
-            max: args.max.or(profile.max).or(table.max),
-            buckets: args
-                .buckets
-                .or(profile.buckets)
-                .or(table.buckets)
-                .unwrap_or(65_536),
-            rate: args.rate,
-            step_ms: (lives.end_ms.unsigned_abs() / POINTS).max(SHORTEST_STEP_MS),
-            loose: loose != Some(0),
-            profile,
-        };
-        Column {
-            simulated: run(&lives, &under),
-            max: under.max,
-            profile: under.profile,
-            name,
-        }
-    });
     let simulation = Simulation {
-        columns: columns.collect(),
+        columns: columns(args, profiles, &lives, &seen.evidence),
         rate: args.rate,
         secs: seen.secs,
         flows: lives.flows() as u64,
@@ -93,6 +71,35 @@ pub fn simulate(args: &SimulateArgs) -> anyhow::Result<Outcome> {
         }
     })?;
     Ok(Outcome::NothingFound)
+}
+
+/// Each profile's outcome.
+fn columns(
+    args: &SimulateArgs,
+    profiles: Vec<(String, Profile)>,
+    lives: &Lives,
+    evidence: &Evidence,
+) -> Vec<Column> {
+    let table = evidence.table.clone().unwrap_or_default();
+    let loose = evidence.settings.number("net.netfilter.nf_conntrack_tcp_loose");
+    let columns = profiles.into_iter().map(|(name, profile)| {
+        let buckets = args.buckets.or(profile.buckets).or(table.buckets);
+        let under = Under {
+            max: args.max.or(profile.max).or(table.max),
+            buckets: buckets.unwrap_or(DEFAULT_BUCKETS),
+            rate: args.rate,
+            step_ms: (lives.end_ms.unsigned_abs() / POINTS).max(SHORTEST_STEP_MS),
+            loose: loose != Some(0),
+            profile,
+        };
+        Column {
+            simulated: run(lives, &under),
+            max: under.max,
+            profile: under.profile,
+            name,
+        }
+    });
+    columns.collect()
 }
 
 /// As it was, then each file, then what was set by options.

@@ -31,84 +31,76 @@ pub fn handshake_floor() -> Floor {
 const ESTABLISHED_SECS: u32 = 7_440;
 
 pub fn floor(timer: Timer, settings: &Settings, behind_nat: bool) -> Floor {
-    let own = |name: &str, default| settings.number(&format!("net.ipv4.{name}")).unwrap_or(default);
-    let plain = |secs, source: &str, hard| Floor {
+    let (secs, source) = least(timer, settings);
+    Floor {
         secs,
         source: source.to_string(),
-        hard,
-        asked: None,
-    };
-    let transitory = Some((
-        240,
-        "RFC 5382 asks for 240 s while connections open and close behind NAT",
-    ));
-    let mut out = match timer {
-        Timer::SynSent => Floor {
-            asked: transitory,
-            ..plain(
-                silence_between_syns(settings),
-                "the longest silence between two SYNs of a live client (RFC 6298, 6 retries)",
-                false,
-            )
+        hard: match timer {
+            Timer::TimeWait | Timer::UdpStream => behind_nat,
+            _ => HARD.contains(&timer),
         },
-        Timer::SynRecv => Floor {
-            asked: transitory,
-            ..plain(
-                1 << own("tcp_synack_retries", 5).clamp(1, 6),
-                "the last SYN/ACK comes after half of it (tcp_synack_retries)",
-                true,
-            )
-        },
-        Timer::Established => established(settings),
-        Timer::FinWait => Floor {
-            asked: transitory,
-            ..plain(60, "peers wait so long in FIN_WAIT2 (tcp_fin_timeout)", true)
-        },
-        Timer::CloseWait => Floor {
-            asked: transitory,
-            ..plain(
-                60,
-                "a half-closed connection lives as long as its other end sends",
-                true,
-            )
-        },
-        Timer::LastAck => plain(
-            30,
-            "the last FIN is repeated for as long (the kernel's default)",
-            false,
+        asked: asked(timer).filter(|_| behind_nat),
+    }
+}
+
+/// Whatever translates.
+const HARD: [Timer; 6] = [
+    Timer::SynRecv,
+    Timer::Established,
+    Timer::FinWait,
+    Timer::CloseWait,
+    Timer::MaxRetrans,
+    Timer::Unacknowledged,
+];
+
+fn least(timer: Timer, settings: &Settings) -> (u32, &'static str) {
+    let retries = settings.number("net.ipv4.tcp_synack_retries").unwrap_or(5);
+    match timer {
+        Timer::SynSent => (
+            silence_between_syns(settings),
+            "the longest silence between two SYNs of a live client (RFC 6298, 6 retries)",
         ),
-        Timer::TimeWait => plain(
+        Timer::SynRecv => (
+            1 << retries.clamp(1, 6),
+            "the last SYN/ACK comes after half of it (tcp_synack_retries)",
+        ),
+        Timer::Established => established(settings),
+        Timer::FinWait => (60, "peers wait so long in FIN_WAIT2 (tcp_fin_timeout)"),
+        Timer::CloseWait => (
+            60,
+            "a half-closed connection lives as long as its other end sends",
+        ),
+        Timer::LastAck => (30, "the last FIN is repeated for as long (the kernel's default)"),
+        Timer::TimeWait => (
             60,
             "Linux peers stay in TIME_WAIT for 60 s (TCP_TIMEWAIT_LEN), and remember the port",
-            behind_nat,
         ),
-        Timer::Close => plain(10, "the kernel's default", false),
-        Timer::SynSent2 => plain(120, "has no sysctl", false),
-        Timer::MaxRetrans | Timer::Unacknowledged => plain(
+        Timer::MaxRetrans | Timer::Unacknowledged => (
             120,
             "a live connection that stalls repeats a segment after up to 120 s (TCP_RTO_MAX)",
-            true,
         ),
-        Timer::Udp => Floor {
-            asked: Some((
-                120,
-                "RFC 4787 REQ-5 asks for 120 s behind NAT, less for well-known ports",
-            )),
-            ..plain(30, "the kernel's default", false)
-        },
-        Timer::UdpStream => plain(120, "RFC 4787 REQ-5: not less than 2 min behind NAT", behind_nat),
-        Timer::Icmp | Timer::Icmpv6 => Floor {
-            asked: Some((60, "RFC 5508 REQ-2 asks for 60 s behind NAT")),
-            ..plain(30, "the kernel's default", false)
-        },
-        Timer::Generic | Timer::Gre | Timer::GreStream => plain(
-            timer.default_secs(),
+        Timer::UdpStream => (120, "RFC 4787 REQ-5: not less than 2 min behind NAT"),
+        other => (
+            other.default_secs(),
             "the kernel's default: nothing tells who needs it",
-            false,
         ),
-    };
-    out.asked = out.asked.filter(|_| behind_nat);
-    out
+    }
+}
+
+/// What RFCs ask for behind NAT.
+fn asked(timer: Timer) -> Option<(u32, &'static str)> {
+    Some(match timer {
+        Timer::SynSent | Timer::SynRecv | Timer::FinWait | Timer::CloseWait => (
+            240,
+            "RFC 5382 asks for 240 s while connections open and close behind NAT",
+        ),
+        Timer::Udp => (
+            120,
+            "RFC 4787 REQ-5 asks for 120 s behind NAT, less for well-known ports",
+        ),
+        Timer::Icmp | Timer::Icmpv6 => (60, "RFC 5508 REQ-2 asks for 60 s behind NAT"),
+        _ => return None,
+    })
 }
 
 /// Those of clients elsewhere follow their own settings, of which the default is all that is known.
@@ -121,21 +113,16 @@ fn silence_between_syns(settings: &Settings) -> u32 {
 }
 
 /// Long enough for the keepalives of this host to find a dead peer, and of the default for those elsewhere.
-fn established(settings: &Settings) -> Floor {
+fn established(settings: &Settings) -> (u32, &'static str) {
     let own = |name: &str, default| settings.number(&format!("net.ipv4.{name}")).unwrap_or(default);
     let probing = own("tcp_keepalive_intvl", 75).saturating_mul(own("tcp_keepalive_probes", 9));
     let given_up = own("tcp_keepalive_time", 7_200).saturating_add(probing);
     let secs = u32::try_from(given_up).unwrap_or(u32::MAX).max(ESTABLISHED_SECS);
     let source = match secs {
-        ESTABLISHED_SECS => "RFC 5382 REQ-5: not less than 2 h 4 min behind NAT".to_string(),
-        _ => "keepalives give a dead peer up only then (tcp_keepalive_time + probes x intvl)".to_string(),
+        ESTABLISHED_SECS => "RFC 5382 REQ-5: not less than 2 h 4 min behind NAT",
+        _ => "keepalives give a dead peer up only then (tcp_keepalive_time + probes x intvl)",
     };
-    Floor {
-        secs,
-        source,
-        hard: true,
-        asked: None,
-    }
+    (secs, source)
 }
 
 #[cfg(test)]

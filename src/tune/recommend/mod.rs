@@ -137,19 +137,26 @@ pub fn recommend(evidence: &Evidence, measured: &Measured, headroom: f64, asks: 
         targets,
         states,
     };
-    for profile in [
-        &mut out.profile,
-        &mut out.everywhere,
-        &mut out.adaptive.calm,
-        &mut out.adaptive.spike,
-    ] {
-        (profile.max, profile.buckets) = (out.size.recommended_max, out.size.recommended_buckets);
-        let others = out.advice.iter().filter(|advice| advice.included);
-        profile.others = others
-            .map(|advice| (advice.name.clone(), advice.value.clone()))
-            .collect();
-    }
+    out.add_sizes();
     out
+}
+
+impl Recommendation {
+    /// Sizes and other settings are every profile's.
+    fn add_sizes(&mut self) {
+        for profile in [
+            &mut self.profile,
+            &mut self.everywhere,
+            &mut self.adaptive.calm,
+            &mut self.adaptive.spike,
+        ] {
+            (profile.max, profile.buckets) = (self.size.recommended_max, self.size.recommended_buckets);
+            let others = self.advice.iter().filter(|advice| advice.included);
+            profile.others = others
+                .map(|advice| (advice.name.clone(), advice.value.clone()))
+                .collect();
+        }
+    }
 }
 
 fn sum(states: &[Row], of: impl Fn(&Fill) -> f64) -> f64 {

@@ -98,43 +98,9 @@ impl Around<'_> {
         let rows = evidence.states.as_deref().unwrap_or(&[]);
         let traffic = Traffic::new(timer, of, rows, now, self.measured.heard_secs());
         let floor = floor(timer, &evidence.settings, self.behind_nat);
-        let proposed = proposal(&traffic, &self.known(&floor));
+        let decided = self.decide(&traffic, proposal(&traffic, &self.known(&floor)));
         let fill = |secs| traffic.entries_under(secs);
-        let (mut change, mut recommended, mut observe_s) = (Change::Keep, now, None);
-        let (least, because) = match proposed {
-            Proposal::Down { secs, because } => {
-                let saved = (fill(now) - fill(secs)) * self.headroom;
-                if saved >= self.worth {
-                    (change, recommended) = (Change::Lower, secs);
-                    (Some(secs), because)
-                } else {
-                    let text = format!(
-                        "{} s would do, but free only {} entries at {} times the rate",
-                        count(secs),
-                        count(saved.max(0.0) as i64),
-                        self.headroom
-                    );
-                    (Some(secs), text)
-                }
-            }
-            Proposal::Up { secs, because } => {
-                (change, recommended) = (Change::Raise, secs);
-                (Some(secs), because)
-            }
-            Proposal::Stay { because } => (Some(now), because),
-            // What holds nothing is not worth a longer look.
-            Proposal::Unknown { .. } if fill(now) * self.headroom < self.worth => {
-                let text = format!("it holds {} entries: nothing is gained", count(fill(now) as i64));
-                (None, text)
-            }
-            Proposal::Unknown {
-                observe_secs,
-                because,
-            } => {
-                observe_s = observe_secs;
-                (None, because)
-            }
-        };
+        let (recommended, least) = (decided.secs, decided.least_secs);
         let floor = match least {
             Some(secs) if timer == Timer::SynSent && secs < floor.secs => Floor {
                 asked: floor.asked,
@@ -146,8 +112,8 @@ impl Around<'_> {
             timer,
             now_s: Some(now),
             recommended_s: Some(recommended),
-            change,
-            because,
+            change: decided.change,
+            because: decided.because,
             least_s: least,
             floor_s: floor.secs,
             floor_source: floor.source.clone(),
@@ -168,8 +134,58 @@ impl Around<'_> {
                 least: fill(least.unwrap_or(recommended).min(recommended)),
             },
             samples: of.samples(),
-            observe_s,
+            observe_s: decided.observe_secs,
         })
+    }
+
+    /// A value is changed only where that is worth it.
+    fn decide(&self, traffic: &Traffic, proposed: Proposal) -> Decided {
+        let now = traffic.now_secs;
+        let fill = |secs| traffic.entries_under(secs);
+        let keep = |least_secs, because| Decided {
+            change: Change::Keep,
+            secs: now,
+            least_secs,
+            because,
+            observe_secs: None,
+        };
+        match proposed {
+            Proposal::Down { secs, because } => {
+                let saved = (fill(now) - fill(secs)) * self.headroom;
+                if saved < self.worth {
+                    let text = format!(
+                        "{} s would do, but free only {} entries at {} times the rate",
+                        count(secs),
+                        count(saved.max(0.0) as i64),
+                        self.headroom
+                    );
+                    return keep(Some(secs), text);
+                }
+                Decided {
+                    change: Change::Lower,
+                    secs,
+                    ..keep(Some(secs), because)
+                }
+            }
+            Proposal::Up { secs, because } => Decided {
+                change: Change::Raise,
+                secs,
+                ..keep(Some(secs), because)
+            },
+            Proposal::Stay { because } => keep(Some(now), because),
+            // What holds nothing is not worth a longer look.
+            Proposal::Unknown { .. } if fill(now) * self.headroom < self.worth => {
+                let text = format!("it holds {} entries: nothing is gained", count(fill(now) as i64));
+                keep(None, text)
+            }
+            Proposal::Unknown {
+                observe_secs,
+                because,
+            } => Decided {
+                observe_secs,
+                ..keep(None, because)
+            },
+        }
     }
 
     fn known<'b>(&'b self, floor: &'b Floor) -> Known<'b> {
@@ -216,6 +232,15 @@ impl Around<'_> {
             most_per_hour: (of.samples() > 0 && hours > 0.0).then(|| most / hours),
         }
     }
+}
+
+/// What is made of a proposal.
+struct Decided {
+    change: Change,
+    secs: u32,
+    least_secs: Option<u32>,
+    because: String,
+    observe_secs: Option<f64>,
 }
 
 /// Destinations named in a price.
