@@ -30,7 +30,7 @@
 //! | 3 | `diagnose` | a closed list of rules over evidence, one file each, and the verdict | `model` `evidence` |
 //! | 3 | `tune` | timeouts from measured traffic, and a simulator of the table | `model` `evidence` |
 //! | 4 | `render` | report in, bytes out: text and JSON | `model` `evidence` `diagnose` `tune` |
-//! | 5 | `tui` | the screen of `watch`: state, keys, drawing | `model` `evidence` `diagnose` `tune` `render` |
+//! | 5 | `tui` | screens and plots: state, keys, drawing | `model` `evidence` `diagnose` `tune` `render` |
 //! | 6 | `cli` | words in, exit code out | all |
 //!
 //! All but `kernel` and `cli` are pure: no file, clock, thread, socket or `unsafe`. The same input gives the same bytes.
@@ -54,6 +54,9 @@
 //! - Events cost the traffic: 9.2 µs of CPU for a new flow where nobody listens, 15.9 where somebody does (6.18), and no
 //!   entry that is older than the first listener sends any (`nf_conntrack_events=2`). `cli::watch` listens while it is calm.
 //! - DESTROY tells why: a timeout that is left was cut short (by a RST, early_drop, a reused tuple, or a netlink port).
+//! - A timeout's change holds for entries that come, or that a packet touches, afterwards. An nft `ct timeout` is frozen when
+//!   it is made, and only an unconfirmed entry takes one.
+//! - What looks never changes the host; `cli::apply` alone does, through `kernel::Change`.
 //! - A namespace without a rule that needs conntrack has no table: that is "not tracking", not "healthy".
 
 pub mod cli;

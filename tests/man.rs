@@ -50,7 +50,7 @@ fn page(name: &str, command: Command) -> (String, Vec<u8>) {
     }
     more.control("SH", ["EXIT STATUS"]);
     for (status, meaning) in [
-        ("0", "Nothing found; for list and record: done."),
+        ("0", "Nothing found; for commands that do something: done."),
         ("1", "Something found, or undecided."),
         ("2", "Could not look, or what could be seen gives no verdict."),
     ] {

@@ -26,6 +26,7 @@ Durations: 500ms, 2s (or 2), 5m, 1h.
 Examples:
   sudo ctlens diagnose                 who holds the half-open connections here?
   sudo ctlens status                   the table on one screen
+  sudo ctlens recommend                which timeouts this traffic asks for
   ctlens diagnose --from incident/     pasted netstat, conntrack -L, sysctl.conf
   sudo ctlens record case.pcapng.zst   for a colleague, who types:
   ctlens diagnose --from case.pcapng.zst";
@@ -112,15 +113,54 @@ pub enum Command {
     /// settings; not the content of any packet. Refusals are recorded like answers: diagnose --from FILE prints the
     /// same bytes again, on any machine.
     Record(RecordArgs),
-    /// Timeouts that this host's traffic asks for
+    /// Timeouts that this host's traffic asks for, each with its reason and its price
+    ///
+    /// Observes for --window: who comes into each state, how long those stay who move on (p50, p99, p99.9, the longest),
+    /// which share stays until its time is over, and after how long a silence idle connections came back. A value is a
+    /// measured tail times a margin, and never below a floor, whose source is named; where too little was seen it keeps
+    /// today's value and says for how long to observe. A value is changed only where that frees entries worth it at
+    /// --headroom times the rate. Where one destination is the trouble, its flows alone get a shorter timeout.
+    ///
+    /// --format sysctl, ansible, nft, nfct and iptables print the profile alone, for the tool that sets it. nft, nfct and
+    /// iptables set timeouts for the destinations in trouble; iptables' rules stand before destination NAT, so name there
+    /// the address that clients use. JSON has the schema ctlens.recommend/1. Nothing is changed; `apply` does that.
+    ///
+    /// It listens to every change of every entry, which costs the traffic some µs each, and stops where that is too much.
+    ///
+    /// Exit status: 0 nothing to change, 1 something to change, 2 could not look.
     Recommend(RecommendArgs),
-    /// Recorded flows under other timeouts
+    /// Recorded flows under other timeouts: peak, losses, and who would have been cut
+    ///
+    /// Replays the flows of a recording (of recommend or watch) as the kernel would keep their entries: each until its
+    /// last deadline, expired ones counted until they are collected, a full table with the kernel's own evictions. A flow
+    /// that went on after its entry would have expired is cut; with nf_conntrack_tcp_loose it gets a new entry in its
+    /// middle. --profile and --set are columns beside what was.
+    ///
+    /// Packets that renew a timeout send no event: they are met by the looks of the recording, to within an interval. When
+    /// the kernel's collector runs is not known, so `peak count` is about. JSON has the schema ctlens.simulate/1.
     Simulate(SimulateArgs),
-    /// Put a profile in force, with a way back
+    /// Put a profile in force, and take it back unless it is confirmed
+    ///
+    /// Shows what changes and the commands that this stands for, asks, writes the sysctls of this network namespace (and
+    /// loads the policies of targets as nftables' table inet ctlens), and waits to be confirmed: by `yes` here, or by
+    /// `ctlens confirm` from elsewhere. Else it takes all back: when the time is over, on Ctrl-C, when this process dies
+    /// (a watchdog holds the old values), or as soon as conntrack's drop, early_drop, insert_failed, chaintoolong or
+    /// invalid, or failed connects of this host, rise above what they were. Every write is logged in
+    /// /var/log/ctlens/changes.log (LOGS_DIRECTORY); the way back stands in /run/ctlens (RUNTIME_DIRECTORY).
+    ///
+    /// A shorter timeout does not shorten entries that are there. --flush-held deletes those that certainly nobody waits
+    /// for: without a socket on the host that sent the SYN or is to answer it, and elsewhere only such as are older than
+    /// any default client's last SYN. Each is looked at once more and deleted by its whole tuple and id.
+    ///
+    /// nf_conntrack_max and nf_conntrack_buckets are the host's: only the initial network namespace may write them.
+    /// Exit status: 0 kept, or nothing to do; 1 taken back; 2 could not. JSON has the schema ctlens.apply/1.
     Apply(ApplyArgs),
-    /// Keep what apply has put in force
+    /// Keep what an apply that waits has put in force
     Confirm(ConfirmArgs),
-    /// Take back what apply has put in force
+    /// Restore what the last apply of a network namespace has changed
+    ///
+    /// Sysctls, the policies in nftables, and the file that --persist wrote. What somebody else has changed since stays,
+    /// unless --force. Deleted entries do not come back.
     Rollback(RollbackArgs),
     /// Restores what apply has changed, when that dies
     #[command(hide = true)]
