@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -35,9 +35,13 @@ impl Journal {
     /// What cannot be logged is not written.
     pub fn open(netns: &str) -> anyhow::Result<Journal> {
         let folder = std::env::var_os("LOGS_DIRECTORY").map_or(PathBuf::from(FOLDER), PathBuf::from);
+        Journal::in_folder(&folder, netns)
+    }
+
+    pub(super) fn in_folder(folder: &Path, netns: &str) -> anyhow::Result<Journal> {
         let path = folder.join(FILE);
         let open = || {
-            fs::create_dir_all(&folder)?;
+            fs::create_dir_all(folder)?;
             OpenOptions::new().create(true).append(true).open(&path)
         };
         let file = open().with_context(|| {

@@ -42,3 +42,31 @@ pub fn replace(path: &str, text: &str) -> anyhow::Result<()> {
     };
     write().with_context(|| format!("writing {path}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timer;
+    use crate::wire::profile::decode_profile;
+
+    #[test]
+    fn the_file_says_the_profile_and_how_to_undo_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let profile = Profile {
+            timeouts: [(Timer::SynSent, 20)].into(),
+            ..Profile::default()
+        };
+        let place = folder.path().display().to_string();
+        let first = persist(&place, &profile, "calm.conf").expect("it is written");
+        let text = fs::read_to_string(folder.path().join(FILE)).expect("it is there");
+        assert!(
+            text.contains("from calm.conf") && text.contains("ctlens rollback"),
+            "{text}"
+        );
+        assert_eq!(decode_profile(&text), Ok(profile.clone()));
+        assert!(matches!(first, Undo::File { old: None, .. }));
+        let second = persist(&place, &profile, "again").expect("it is written");
+        assert!(matches!(second, Undo::File { old: Some(old), .. } if old == text));
+        assert!(persist("/no/such/folder", &profile, "x").is_err());
+    }
+}

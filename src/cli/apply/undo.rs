@@ -100,3 +100,114 @@ fn sysctl(
     let _ = journal.log("restore", name, (&is, old), &said);
     done.map_err(|errno| format!("restoring {name} = {old}: {errno}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Errno, Job};
+
+    /// Takes everything, and remembers it.
+    #[derive(Default)]
+    struct Fake(Vec<String>);
+
+    impl Change for Fake {
+        fn may_write(&mut self, _: &str) -> Result<(), Errno> {
+            Ok(())
+        }
+
+        fn write_file(&mut self, path: &str, content: &str) -> Result<(), Errno> {
+            self.0.push(format!("{path} {content}"));
+            match path.contains("refused") {
+                true => Err(Errno::EINVAL),
+                false => Ok(()),
+            }
+        }
+
+        fn tell(&mut self, _: &mut Job<'_>) {}
+
+        fn feed(&mut self, command: &[&str], _: &str) -> Result<(), String> {
+            self.0.push(command.join(" "));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn all_is_restored_last_first_and_what_is_not_is_said() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut journal = Journal::in_folder(folder.path(), "here").expect("a log");
+        let (old, new) = (folder.path().join("old.conf"), folder.path().join("new.conf"));
+        for path in [&old, &new] {
+            fs::write(path, "changed").expect("it is written");
+        }
+        let name = |path: &std::path::Path| path.display().to_string();
+        let undo = [
+            // This one is at its old value already.
+            Undo::Sysctl {
+                name: "kernel.osrelease".to_string(),
+                old: now("kernel.osrelease").expect("every Linux has it"),
+                new: "0".to_string(),
+            },
+            Undo::Sysctl {
+                name: "kernel.ostype".to_string(),
+                old: "Plan9".to_string(),
+                new: "Linux".to_string(),
+            },
+            Undo::Sysctl {
+                name: "kernel.refused".to_string(),
+                old: "1".to_string(),
+                new: String::new(),
+            },
+            Undo::Nft,
+            Undo::File {
+                path: name(&old),
+                old: Some("before".to_string()),
+            },
+            Undo::File {
+                path: name(&new),
+                old: None,
+            },
+        ];
+        let mut fake = Fake::default();
+        let problems = restore(&mut fake, &undo, &mut journal, false);
+        assert_eq!(
+            fake.0,
+            [
+                "nft -f -",
+                "/proc/sys/kernel/refused 1",
+                "/proc/sys/kernel/ostype Plan9"
+            ]
+        );
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].contains("restoring kernel.refused = 1: rejected"),
+            "{problems:?}"
+        );
+        assert_eq!(fs::read_to_string(&old).ok().as_deref(), Some("before"));
+        assert!(!new.exists());
+        let log = fs::read_to_string(folder.path().join("changes.log")).expect("the log");
+        assert!(
+            log.lines().count() >= 6 && log.contains("\"new\":\"Plan9\",\"result\":\"done\""),
+            "{log}"
+        );
+    }
+
+    #[test]
+    fn what_somebody_else_changed_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut journal = Journal::in_folder(folder.path(), "here").expect("a log");
+        let undo = [Undo::Sysctl {
+            name: "kernel.ostype".to_string(),
+            old: "Plan9".to_string(),
+            new: "Hurd".to_string(),
+        }];
+        let mut fake = Fake::default();
+        let problems = restore(&mut fake, &undo, &mut journal, false);
+        assert!(
+            problems[0].contains("somebody has changed it since"),
+            "{problems:?}"
+        );
+        assert!(fake.0.is_empty());
+        assert!(restore(&mut fake, &undo, &mut journal, true).is_empty());
+        assert_eq!(fake.0.len(), 1);
+    }
+}

@@ -1,6 +1,7 @@
 //! What the user typed.
 
 mod apply;
+mod audit;
 mod follow;
 mod simulate;
 mod tuning;
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::values::{Keys, age, duration, keys, mark, prefix, protocol, release, state, tap};
+use super::values::{Keys, age, duration, keys, mark, prefix, protocol, state, tap};
 pub use apply::{ApplyArgs, ConfirmArgs, RollbackArgs};
+pub use audit::{AuditArgs, AuditFormat};
 pub use follow::{EventsArgs, Kind, Listen, Reason, WatchArgs};
 pub use simulate::SimulateArgs;
 pub use tuning::{RecommendArgs, Shape};
@@ -205,35 +207,6 @@ pub struct CommonArgs {
     /// Say on stderr how the table is read, and why so
     #[arg(short, long)]
     pub verbose: bool,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct AuditArgs {
-    /// Files of settings, or directories of *.conf, in the order in which they apply
-    #[arg(value_name = "FILE")]
-    pub files: Vec<String>,
-    /// Look into this network namespace: a name of `ip netns`, a process id, or a path
-    #[arg(long, value_name = "NAME|PID|PATH", conflicts_with_all = ["files", "from"])]
-    pub netns: Option<String>,
-    /// Audit what a recording, or pasted text (a file, or a folder of them), tells of a host's settings
-    #[arg(long, value_name = "FILE|DIR", conflicts_with = "files")]
-    pub from: Option<String>,
-    /// The kernel that the settings are for: 6.1, or a whole release. Without it, the one that runs; for files, any
-    #[arg(long, value_name = "RELEASE", value_parser = release)]
-    pub kernel: Option<(u32, u32)>,
-    /// text for people, json for programs, sarif for code scanning
-    #[arg(long, value_enum, default_value_t = AuditFormat::Text)]
-    pub format: AuditFormat,
-    /// Colour in text: never in a pipe, and never with NO_COLOR set, unless `always`
-    #[arg(long, value_enum, default_value_t = When::Auto, visible_alias = "color")]
-    pub colour: When,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum AuditFormat {
-    Text,
-    Json,
-    Sarif,
 }
 
 #[derive(Debug, Clone, Args)]
