@@ -115,12 +115,17 @@ pub fn flush(
         ..Flushed::default()
     };
     for flow in all {
-        let same = |now: &Flow| now.tcp_state == flow.tcp_state && now.id == flow.id;
+        // An entry from /proc has no id; a deadline that moved tells of a packet.
+        let same = |now: &Flow| {
+            now.tcp_state == flow.tcp_state
+                && flow.id.is_none_or(|id| now.id == Some(id))
+                && now.timeout_secs <= flow.timeout_secs
+        };
         let done = match collect::entry_now(change, flow) {
             Ok(now) if same(&now) => match shorten_secs {
                 Some(secs) if now.timeout_secs.is_none_or(|left| left <= secs) => Err(Errno::ENOENT),
-                Some(secs) => collect::shorten_entry(change, flow, secs),
-                None => collect::delete_entry(change, flow),
+                Some(secs) => collect::shorten_entry(change, &now, secs),
+                None => collect::delete_entry(change, &now),
             },
             Ok(_) => Err(Errno::ENOENT),
             Err(errno) => Err(errno),

@@ -9,9 +9,10 @@ mod state;
 mod undo;
 mod wait;
 mod watchdog;
+mod whole;
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 
@@ -166,6 +167,10 @@ impl Run<'_> {
         let began = Damage::read(&mut self.live);
         if !within.is_zero() {
             pause(self.args.baseline, &self.stopped);
+        }
+        if self.stopped.load(Ordering::Relaxed) {
+            self.place.go_back(self.before.as_ref());
+            return Ok(End::Back("stopped before anything was written".to_string()));
         }
         let baseline = Baseline::new(began, Damage::read(&mut self.live));
         let netns = self.args.netns.as_deref().unwrap_or(INITIAL);

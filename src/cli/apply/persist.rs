@@ -1,12 +1,12 @@
 //! The same for the next boot: a file of sysctl.d.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
 
 use super::undo::Undo;
+use super::whole::replace;
 use crate::model::Profile;
 use crate::render::sysctl_text;
 
@@ -27,20 +27,8 @@ pub fn persist(folder: &str, profile: &Profile, from: &str) -> anyhow::Result<Un
         env!("CARGO_PKG_VERSION"),
         jiff::Timestamp::now()
     );
-    replace(&path, &sysctl_text(profile, &head))?;
+    replace(Path::new(&path), &sysctl_text(profile, &head)).with_context(|| format!("writing {path}"))?;
     Ok(Undo::File { path, old })
-}
-
-/// Whole or not at all, and on the disk.
-pub fn replace(path: &str, text: &str) -> anyhow::Result<()> {
-    let partial = format!("{path}.ctlens-new");
-    let write = || {
-        let mut file = fs::File::create(&partial)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    };
-    write().with_context(|| format!("writing {path}"))
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! What the last apply of a namespace changed, for `confirm` and `rollback`; it outlives the process, not the machine.
 
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::undo::Undo;
+use super::whole::replace;
 
 /// Where it is kept, unless systemd's RUNTIME_DIRECTORY says otherwise.
 const FOLDER: &str = "/run/ctlens";
@@ -61,17 +61,12 @@ impl Place {
         Ok(Some(state))
     }
 
-    /// Whole or not at all, and on the disk.
     pub fn save(&self, state: &State) -> anyhow::Result<()> {
         let path = self.file();
         let text = serde_json::to_string_pretty(state).context("writing the state")?;
-        let partial = path.with_extension("new");
         let write = || {
             fs::create_dir_all(&self.folder)?;
-            let mut file = fs::File::create(&partial)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&partial, &path)
+            replace(&path, &text)
         };
         write().with_context(|| {
             format!(

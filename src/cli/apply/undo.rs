@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::journal::Journal;
+use super::whole::replace;
 use crate::kernel::Change;
 use crate::render::NFT_TABLE;
 
@@ -59,18 +61,18 @@ fn one(change: &mut dyn Change, undo: &Undo, journal: &mut Journal, force: bool)
         }
         Undo::File { path, old } => {
             let done = match old {
-                Some(text) => super::persist::replace(path, text),
+                Some(text) => replace(Path::new(path), text),
                 None => match fs::remove_file(path) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+                    Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
                     _ => Ok(()),
                 },
             };
             let said = done
                 .as_ref()
                 .err()
-                .map_or("done".to_string(), |error| format!("{error:#}"));
+                .map_or("done".to_string(), ToString::to_string);
             let _ = journal.log("restore", path, ("", old.as_deref().unwrap_or("no file")), &said);
-            done.map_err(|error| format!("restoring {path}: {error:#}"))
+            done.map_err(|error| format!("restoring {path}: {error}"))
         }
     }
 }
