@@ -27,38 +27,32 @@ fn is_transitory(timer: Timer) -> bool {
     )
 }
 
+/// What the whole observation was.
+pub struct Whole<'a> {
+    /// Of the last look.
+    pub rows: &'a [StateRow],
+    /// Entries of the table for each that the last reading met: more than 1 where that was a sample.
+    pub scale: f64,
+    pub secs: f64,
+    /// For so long every event was heard.
+    pub heard_secs: f64,
+}
+
 impl<'a> Traffic<'a> {
-    /// `rows` of the last look; `heard_secs`: for so long every event was heard.
-    pub fn new(
-        timer: Timer,
-        of: &'a OfTimer,
-        rows: &[StateRow],
-        now_secs: u32,
-        heard_secs: f64,
-    ) -> Traffic<'a> {
-        let row = rows.iter().find(|row| row.name() == label(timer));
-        // A row of a protocol without states has both of its timeouts' entries.
-        let share = match (timer.label() == timer.name(), of.entries) {
-            (true, met) => met as f64 / row.map_or(1.0, |row| row.entries.value.max(1.0)),
-            (false, _) => 1.0,
-        };
-        let entries = match row {
-            Some(row) if timer.label() == timer.name() && row.entries.is_exact() => of.entries as f64,
-            Some(row) => row.entries.value * share.min(1.0),
-            None => of.entries as f64,
-        };
-        let heard = (heard_secs > 0.0 && of.came > 0).then(|| of.came as f64 / heard_secs);
+    pub fn new(timer: Timer, of: &'a OfTimer, now_secs: u32, whole: &Whole) -> Traffic<'a> {
+        let heard = (whole.heard_secs > 0.0 && of.came > 0).then(|| of.came as f64 / whole.heard_secs);
+        let row = whole.rows.iter().find(|row| row.name() == timer.label());
         let by_age = row.and_then(|row| row.new_per_s).map(|rate| rate.value);
         let aged = by_age.filter(|_| matches!(timer, Timer::SynSent | Timer::TimeWait | Timer::Close));
         Traffic {
             timer,
             of,
-            entries,
+            entries: of.entries as f64 * whole.scale,
             arrivals_per_s: heard.or(aged),
             // By ages those count that have not moved on.
             by_timeout: of.by_timeout().filter(|_| heard.is_some()).or(aged.map(|_| 1.0)),
             now_secs,
-            expired_per_s: (of.expired[0] + of.expired[1]) as f64 / heard_secs.max(1.0),
+            expired_per_s: (of.expired[0] + of.expired[1]) as f64 * whole.scale / whole.secs.max(1.0),
         }
     }
 
@@ -67,6 +61,8 @@ impl<'a> Traffic<'a> {
         if let (true, Some(per_s), Some(waiting)) =
             (is_transitory(self.timer), self.arrivals_per_s, self.by_timeout)
         {
+            // A datagram that was answered stays as long as one that was not.
+            let waiting = if self.timer >= Timer::Udp { 1.0 } else { waiting };
             let moving_secs = (self.of.moved_ms.mean() / 1000.0).min(f64::from(secs));
             return per_s * (waiting * f64::from(secs) + (1.0 - waiting) * moving_secs);
         }
@@ -74,14 +70,5 @@ impl<'a> Traffic<'a> {
             Some(share) if secs < self.now_secs => self.entries * share,
             _ => self.entries + self.expired_per_s * f64::from(secs.saturating_sub(self.now_secs)),
         }
-    }
-}
-
-/// What `status` calls the row.
-fn label(timer: Timer) -> &'static str {
-    match timer {
-        Timer::UdpStream => "udp",
-        Timer::GreStream => "gre",
-        other => other.label(),
     }
 }

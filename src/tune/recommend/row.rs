@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::fill::Traffic;
+use super::fill::{Traffic, Whole};
 use super::floors::{Floor, floor, handshake_floor};
 use super::proposal::{Known, Proposal, count, proposal};
 use super::targets::Trouble;
@@ -95,8 +95,7 @@ impl Around<'_> {
         timer.sysctl()?;
         let now = evidence.timeouts.get(timer)?;
         let of = self.measured.of(timer);
-        let rows = evidence.states.as_deref().unwrap_or(&[]);
-        let traffic = Traffic::new(timer, of, rows, now, self.measured.heard_secs());
+        let traffic = Traffic::new(timer, of, now, &self.whole());
         let floor = floor(timer, &evidence.settings, self.behind_nat);
         let decided = self.decide(&traffic, proposal(&traffic, &self.known(&floor)));
         let fill = |secs| traffic.entries_under(secs);
@@ -185,6 +184,22 @@ impl Around<'_> {
                 observe_secs,
                 ..keep(None, because)
             },
+        }
+    }
+
+    fn whole(&self) -> Whole<'_> {
+        let rows = self.evidence.states.as_deref().unwrap_or(&[]);
+        let met: u64 = Timer::ALL
+            .into_iter()
+            .map(|timer| self.measured.of(timer).entries)
+            .sum();
+        let all: f64 = rows.iter().map(|row| row.entries.value).sum();
+        let sampled = rows.iter().any(|row| !row.entries.is_exact());
+        Whole {
+            rows,
+            scale: if sampled && met > 0 { all / met as f64 } else { 1.0 },
+            secs: self.measured.secs,
+            heard_secs: self.measured.heard_secs(),
         }
     }
 
