@@ -69,8 +69,10 @@ pub fn recommend_json(recommendation: &Recommendation, told: Told) -> String {
 pub fn recommend_text(recommendation: &Recommendation, told: Told, style: &Style) -> String {
     let mut page = Page::new(style);
     headline(&mut page, recommendation);
-    page.gap();
-    page.lines(&table(&recommendation.states));
+    if !recommendation.states.is_empty() {
+        page.gap();
+        page.lines(&table(&recommendation.states));
+    }
     why(&mut page, recommendation);
     page.heading("Room");
     room(&mut page, recommendation);
@@ -112,6 +114,10 @@ fn headline(page: &mut Page, recommendation: &Recommendation) {
     let mut sizes = Vec::new();
     if let Some(max) = size.recommended_max {
         sizes.push(format!("nf_conntrack_max to {}", whole(max as f64)));
+    }
+    if recommendation.states.is_empty() {
+        let text = format!(": no entry was met in {:.0} s.", recommendation.observed.secs);
+        return page.accent("", "Nothing was seen", &text, Paint::Yellow);
     }
     if named.is_empty() && sizes.is_empty() {
         let why = match recommendation.observe_s {

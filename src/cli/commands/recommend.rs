@@ -13,6 +13,12 @@ use crate::tune::{Asks, Measured, Recommendation, recommend as derive};
 pub fn recommend(args: &RecommendArgs) -> anyhow::Result<Outcome> {
     let mut measured = Measured::default();
     let (observed, netns) = observed(args, &mut measured)?;
+    if observed.evidence.states.is_none() {
+        let gaps = &observed.evidence.gaps;
+        let gap = gaps.iter().find(|gap| TABLE.contains(&gap.source.as_str()));
+        let why = gap.map_or(String::new(), |gap| format!(": {}; {}", gap.reason, gap.remedy));
+        anyhow::bail!("the table could not be read, and nothing is recommended without it{why}");
+    }
     let asks = Asks {
         be_liberal: found(&observed, Cause::WindowInvalid),
     };
@@ -24,6 +30,9 @@ pub fn recommend(args: &RecommendArgs) -> anyhow::Result<Outcome> {
         false => Outcome::Found,
     })
 }
+
+/// What is missing where no entry could be read.
+const TABLE: [&str; 2] = ["ctnetlink", "/proc/net/nf_conntrack"];
 
 /// The host, or all recordings one after the other; what the last one found.
 fn observed(args: &RecommendArgs, measured: &mut Measured) -> anyhow::Result<(Observed, Option<String>)> {

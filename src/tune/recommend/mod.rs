@@ -160,7 +160,8 @@ impl Recommendation {
 }
 
 fn sum(states: &[Row], of: impl Fn(&Fill) -> f64) -> f64 {
-    states.iter().map(|row| of(&row.fill)).sum()
+    // Rust's sum of nothing is -0.
+    states.iter().map(|row| of(&row.fill)).fold(0.0, |a, b| a + b)
 }
 
 /// A timeout that targets have is theirs alone.

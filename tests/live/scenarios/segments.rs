@@ -20,7 +20,7 @@ pub fn trials() -> Vec<Trial> {
         trial("none/strict-rp-filter", V4, 100, strict_but_right),
         trial("window-invalid/translated", V4, 60, window_invalid),
         trial("window-invalid/translated", V4, 300, window_invalid),
-        trial("window-invalid/dropped-by-rule", V4, 100, invalid_dropped),
+        trial("window-invalid/dropped-by-rule", V4, 200, invalid_dropped),
         trial("none/reset-scan", V4, 200, reset_scan),
         trial("paws-drop/behind-a-gateway", V4, 150, behind_a_gateway),
         trial("paws-drop/behind-a-gateway", V4, 400, behind_a_gateway),
