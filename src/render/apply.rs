@@ -27,6 +27,8 @@ pub struct Flushed {
     /// Gone, or no longer in that state, when their turn came.
     pub changed: u64,
     pub refused: u64,
+    /// It was stopped before.
+    pub left: u64,
 }
 
 pub struct Applied<'a> {
@@ -152,13 +154,17 @@ pub fn applied_text(applied: &Applied, style: &Style) -> String {
             None => "are deleted".to_string(),
         };
         let text = format!(
-            "{} of {} held entries {what}; {} had changed meanwhile and stay{}.",
+            "{} of {} held entries {what}; {} had changed meanwhile and stay{}{}.",
             whole(flushed.done as f64),
             whole(flushed.held as f64),
             whole(flushed.changed as f64),
             match flushed.refused {
                 0 => String::new(),
                 refused => format!("; {} were refused", whole(refused as f64)),
+            },
+            match flushed.left {
+                0 => String::new(),
+                left => format!("; stopped before {} more", whole(left as f64)),
             }
         );
         page.text("", &text, Paint::Plain);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::journal::Journal;
 use crate::collect::{self, Needs, Presence, Wish};
@@ -17,8 +18,19 @@ pub const MAX_HELD: usize = 1_000_000;
 const LAST_SYN_SECS: u32 = 67;
 /// No server with 5 retries sends a SYN/ACK after this.
 const LAST_SYN_ACK_SECS: u32 = 31;
+/// Sockets are read anew before so many are touched: an application may take a tuple again at any time, and a new SYN
+/// leaves the entry of the old one as it is.
+const BATCH: usize = 1_024;
 /// Younger ones may belong to a socket that was not there yet.
 const YOUNG_SECS: u32 = 2;
+
+/// What was found.
+#[derive(Default)]
+pub struct Held {
+    pub flows: Vec<Flow>,
+    /// There are more than these.
+    pub more: bool,
+}
 
 /// Half-open entries whose originator is gone. `local`: addresses of this namespace.
 struct Telling {
@@ -46,7 +58,7 @@ impl Telling {
 }
 
 /// Reads the table and the sockets, before and after.
-pub fn held(kernel: &mut dyn Kernel) -> anyhow::Result<(Vec<Flow>, bool)> {
+pub fn held(kernel: &mut dyn Kernel) -> anyhow::Result<Held> {
     let presence = Presence::read(kernel);
     let needs = Needs {
         sockets: true,
@@ -76,72 +88,105 @@ pub fn held(kernel: &mut dyn Kernel) -> anyhow::Result<(Vec<Flow>, bool)> {
         ControlFlow::Continue(())
     });
     passed.map_err(|gap| anyhow::anyhow!("reading the table: {}; {}", gap.reason, gap.remedy))?;
-    let mut after: Vec<Socket> = Vec::new();
-    let states = [SocketState::SynSent, SocketState::SynRecv];
-    collect::sockets(kernel, &presence, &states, &mut |socket| after.push(*socket))
-        .map_err(|gap| anyhow::anyhow!("reading the sockets: {}; {}", gap.reason, gap.remedy))?;
-    let of = |wanted: SocketState| {
-        let all = before
-            .iter()
-            .chain(&after)
-            .filter(|socket| socket.state == wanted);
-        all.map(|socket| socket.tuple).collect()
-    };
+    let mut sockets = waiting(kernel, &presence)?;
+    sockets.extend(before.iter().copied());
     let telling = Telling {
         local: addresses.iter().copied().collect(),
-        sockets: of(SocketState::SynSent),
-        requests: of(SocketState::SynRecv),
+        sockets: tuples(&sockets, SocketState::SynSent),
+        requests: tuples(&sockets, SocketState::SynRecv),
         syn_renews: snapshot.host.kernel.as_deref().is_none_or(may_renew_syn_sent),
     };
     candidates.retain(|flow| telling.is_held(flow, snapshot.timeouts.since_set_secs(flow)));
     let more = candidates.len() > MAX_HELD;
     candidates.truncate(MAX_HELD);
-    Ok((candidates, more))
+    Ok(Held {
+        flows: candidates,
+        more,
+    })
 }
 
-/// Deletes each, or lets it expire in so many seconds, if it still is what it was.
-pub fn flush(
-    change: &mut dyn Change,
+/// Sockets in the middle of a handshake.
+fn waiting(kernel: &mut dyn Kernel, presence: &Presence) -> anyhow::Result<Vec<Socket>> {
+    let mut out = Vec::new();
+    let states = [SocketState::SynSent, SocketState::SynRecv];
+    collect::sockets(kernel, presence, &states, &mut |socket| out.push(*socket))
+        .map_err(|gap| anyhow::anyhow!("reading the sockets: {}; {}", gap.reason, gap.remedy))?;
+    Ok(out)
+}
+
+fn tuples(sockets: &[Socket], state: SocketState) -> HashSet<Tuple> {
+    let of = sockets.iter().filter(|socket| socket.state == state);
+    of.map(|socket| socket.tuple).collect()
+}
+
+/// Deletes each, or lets it expire in so many seconds, if it still is what it was and still nobody waits for it.
+pub fn flush<Host: Kernel + Change>(
+    host: &mut Host,
     all: &[Flow],
     shorten_secs: Option<u32>,
     journal: &mut Journal,
+    stopped: &AtomicBool,
 ) -> anyhow::Result<Flushed> {
     let what = shorten_secs.map_or("delete held".to_string(), |secs| {
         format!("shorten held to {secs} s")
     });
+    let presence = Presence::read(host);
     journal.log(&what, "entries", (&all.len().to_string(), ""), "")?;
     let mut out = Flushed {
         held: all.len() as u64,
         ..Flushed::default()
     };
-    for flow in all {
-        // An entry from /proc has no id; a deadline that moved tells of a packet.
-        let same = |now: &Flow| {
-            now.tcp_state == flow.tcp_state
-                && flow.id.is_none_or(|id| now.id == Some(id))
-                && now.timeout_secs <= flow.timeout_secs
+    let mut ended = Ok(());
+    for batch in all.chunks(BATCH) {
+        if stopped.load(Ordering::Relaxed) {
+            break;
+        }
+        let sockets = match waiting(host, &presence) {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                ended = Err(error);
+                break;
+            }
         };
-        let done = match collect::entry_now(change, flow) {
-            Ok(now) if same(&now) => match shorten_secs {
-                Some(secs) if now.timeout_secs.is_none_or(|left| left <= secs) => Err(Errno::ENOENT),
-                Some(secs) => collect::shorten_entry(change, &now, secs),
-                None => collect::delete_entry(change, &now),
-            },
-            Ok(_) => Err(Errno::ENOENT),
-            Err(errno) => Err(errno),
-        };
-        match done {
-            Ok(()) => out.done += 1,
-            Err(Errno::ENOENT) => out.changed += 1,
-            Err(_) => out.refused += 1,
+        let (sent, asked) = (
+            tuples(&sockets, SocketState::SynSent),
+            tuples(&sockets, SocketState::SynRecv),
+        );
+        for flow in batch {
+            let taken_again = sent.contains(&flow.orig) || asked.contains(&flow.reply);
+            let done = match taken_again {
+                true => Err(Errno::ENOENT),
+                false => end_one(host, flow, shorten_secs),
+            };
+            match done {
+                Ok(()) => out.done += 1,
+                Err(Errno::ENOENT) => out.changed += 1,
+                Err(_) => out.refused += 1,
+            }
         }
     }
+    out.left = out.held - out.done - out.changed - out.refused;
     let said = format!(
-        "{} done, {} changed meanwhile, {} refused",
-        out.done, out.changed, out.refused
+        "{} done, {} changed meanwhile, {} refused, {} not come to",
+        out.done, out.changed, out.refused, out.left
     );
     journal.log(&what, "entries", (&all.len().to_string(), ""), &said)?;
-    Ok(out)
+    ended.map(|()| out)
+}
+
+/// ENOENT where it is not that entry any more.
+fn end_one(change: &mut dyn Change, flow: &Flow, shorten_secs: Option<u32>) -> Result<(), Errno> {
+    let now = collect::entry_now(change, flow)?;
+    // An entry from /proc has no id; a deadline that moved tells of a packet.
+    let same = now.tcp_state == flow.tcp_state
+        && flow.id.is_none_or(|id| now.id == Some(id))
+        && now.timeout_secs <= flow.timeout_secs;
+    match shorten_secs {
+        _ if !same => Err(Errno::ENOENT),
+        Some(secs) if now.timeout_secs.is_none_or(|left| left <= secs) => Err(Errno::ENOENT),
+        Some(secs) => collect::shorten_entry(change, &now, secs),
+        None => collect::delete_entry(change, &now),
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use crate::kernel::{Change, Kernel, Live, Netns};
 use crate::model::Flow;
 use crate::render::{Applied, NFT_TABLE, Style, applied_text, apply_json, apply_text};
 use guard::{Baseline, Damage};
+use held::Held;
 use journal::Journal;
 use plan::Plan;
 use state::{Place, State};
@@ -57,23 +58,23 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<Outcome> {
     let place = Place::here()?;
     let before = place.load()?;
     check(args, &mut live, &plan, before.as_ref())?;
-    let (held, more) = match flushes {
+    let held = match flushes {
         true => held::held(&mut live)?,
-        false => (Vec::new(), false),
+        false => Held::default(),
     };
     let mut applied = Applied {
         changes: &plan.changes,
         same: &plan.same,
         policies: plan.policies.as_deref(),
-        held: flushes.then_some(held.len() as u64),
-        more_held: more,
+        held: flushes.then_some(held.flows.len() as u64),
+        more_held: held.more,
         shorten_secs: args.shorten_held,
         outcome: "planned",
         because: String::new(),
         flushed: None,
     };
     show(args, &applied, apply_text)?;
-    if args.dry_run || plan.is_empty() && held.is_empty() {
+    if args.dry_run || plan.is_empty() && held.flows.is_empty() {
         applied.outcome = if args.dry_run { "dry-run" } else { "nothing" };
         finish(args, &applied)?;
         return Ok(Outcome::NothingFound);
@@ -97,7 +98,7 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<Outcome> {
     let outcome = match end {
         End::Kept(why) => {
             (applied.outcome, applied.because) = ("kept", why.to_string());
-            applied.flushed = run.flush(&held)?;
+            applied.flushed = run.flush(&held.flows)?;
             Outcome::NothingFound
         }
         End::Back(why) => {
@@ -261,7 +262,13 @@ impl Run<'_> {
         if held.is_empty() {
             return Ok(None);
         }
-        let got = held::flush(&mut self.live, held, self.args.shorten_held, &mut self.journal)?;
+        let got = held::flush(
+            &mut self.live,
+            held,
+            self.args.shorten_held,
+            &mut self.journal,
+            &self.stopped,
+        )?;
         Ok(Some(got))
     }
 }
