@@ -36,6 +36,8 @@ pub struct Applied<'a> {
     /// Already in force.
     pub same: &'a [String],
     pub policies: Option<&'a str>,
+    /// The file for the next boot.
+    pub persists: Option<&'a str>,
     /// Held entries that were found; `None`: nobody asked.
     pub held: Option<u64>,
     pub more_held: bool,
@@ -53,6 +55,7 @@ struct Doc<'a> {
     changes: &'a [SettingChange],
     same: &'a [String],
     policies: Option<&'a str>,
+    persists: Option<&'a str>,
     held: Option<u64>,
     outcome: &'static str,
     because: &'a str,
@@ -65,6 +68,7 @@ pub fn apply_json(applied: &Applied) -> String {
         changes: applied.changes,
         same: applied.same,
         policies: applied.policies,
+        persists: applied.persists,
         held: applied.held,
         outcome: applied.outcome,
         because: &applied.because,
@@ -75,7 +79,8 @@ pub fn apply_json(applied: &Applied) -> String {
 /// Before anything is done.
 pub fn apply_text(applied: &Applied, style: &Style) -> String {
     let mut page = Page::new(style);
-    if applied.changes.is_empty() && applied.policies.is_none() && applied.held.is_none_or(|held| held == 0) {
+    let writes = !applied.changes.is_empty() || applied.policies.is_some() || applied.persists.is_some();
+    if !writes && applied.held.is_none_or(|held| held == 0) {
         let text = match applied.held {
             Some(_) => "no entry is held for certain, and all settings are in force already.",
             None => "all of it is in force already.",
@@ -115,6 +120,20 @@ pub fn apply_text(applied: &Applied, style: &Style) -> String {
         page.heading("Loaded by nft -f (table inet ctlens, and nothing else)");
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             page.lines(&format!("  {}\n", line.replace('\t', "  ")));
+        }
+    }
+    if let Some(file) = applied.persists {
+        page.gap();
+        page.accent(
+            "",
+            "For the next boot",
+            &format!(": {file}, once it is kept."),
+            Paint::Plain,
+        );
+        if applied.policies.is_some() {
+            let text =
+                "Policies are not in that file: ctlens recommend --format nft gives what nft -f loads.";
+            page.text("  ", text, Paint::Yellow);
         }
     }
     if let Some(held) = applied.held {
@@ -169,7 +188,8 @@ pub fn applied_text(applied: &Applied, style: &Style) -> String {
         );
         page.text("", &text, Paint::Plain);
     }
-    let kept = applied.outcome == "kept" && !(applied.changes.is_empty() && applied.policies.is_none());
+    let wrote = !applied.changes.is_empty() || applied.policies.is_some() || applied.persists.is_some();
+    let kept = applied.outcome == "kept" && wrote;
     if kept {
         page.again("Undo: ", "ctlens rollback");
     }

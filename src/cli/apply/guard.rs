@@ -22,6 +22,11 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// Of what it read at all, nothing is left to compare.
+    pub fn is_blind(&self) -> bool {
+        self.totals.is_empty()
+    }
+
     pub fn read(kernel: &mut dyn Kernel) -> Damage {
         let presence = Presence::read(kernel);
         let (at, stats, net, _) = collect::counters(kernel, &presence);
@@ -59,6 +64,11 @@ pub struct Baseline {
 impl Baseline {
     pub fn new(began: Damage, ended: Damage) -> Baseline {
         Baseline { began, ended }
+    }
+
+    /// Whether there is anything to compare with.
+    pub fn sees(&self) -> bool {
+        !self.ended.is_blind()
     }
 
     /// What rose, in a sentence.

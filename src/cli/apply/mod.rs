@@ -5,6 +5,7 @@ mod held;
 mod journal;
 mod persist;
 mod plan;
+mod run;
 mod state;
 mod undo;
 mod wait;
@@ -12,7 +13,9 @@ mod watchdog;
 mod whole;
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -21,29 +24,16 @@ use super::args::{ApplyArgs, ConfirmArgs, Format, RollbackArgs};
 use super::look::present;
 use super::stop::{pause, stop};
 use super::terminal;
-use crate::kernel::{Change, Kernel, Live, Netns};
-use crate::model::Flow;
+use crate::kernel::{Kernel, Live, Netns};
 use crate::render::{Applied, NFT_TABLE, Style, applied_text, apply_json, apply_text};
-use guard::{Baseline, Damage};
 use held::Held;
 use journal::Journal;
 use plan::Plan;
+use run::{Run, claim};
 use state::{Place, State};
-use undo::{Undo, path_of, restore};
-use wait::{End, Waiting, wait};
-use watchdog::Watchdog;
+use undo::{Undo, restore};
+use wait::End;
 pub use watchdog::watchdog;
-
-/// Everything of one run.
-struct Run<'a> {
-    args: &'a ApplyArgs,
-    live: Live,
-    place: Place,
-    /// What an apply before this one changed.
-    before: Option<State>,
-    journal: Journal,
-    stopped: std::sync::Arc<AtomicBool>,
-}
 
 pub fn apply(args: &ApplyArgs) -> anyhow::Result<Outcome> {
     let flushes = args.flush_held || args.shorten_held.is_some();
@@ -56,16 +46,17 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<Outcome> {
     present(&mut live)?;
     let plan = plan::plan(&mut live, profile, from)?;
     let place = Place::here()?;
-    let before = place.load()?;
-    check(args, &mut live, &plan, before.as_ref())?;
+    check(args, &mut live, &plan, place.load()?.as_ref())?;
     let held = match flushes {
         true => held::held(&mut live)?,
         false => Held::default(),
     };
+    let persists = args.persist.as_deref().map(persist::path);
     let mut applied = Applied {
         changes: &plan.changes,
         same: &plan.same,
         policies: plan.policies.as_deref(),
+        persists: persists.as_deref(),
         held: flushes.then_some(held.flows.len() as u64),
         more_held: held.more,
         shorten_secs: args.shorten_held,
@@ -74,7 +65,7 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<Outcome> {
         flushed: None,
     };
     show(args, &applied, apply_text)?;
-    if args.dry_run || plan.is_empty() && held.flows.is_empty() {
+    if args.dry_run || plan.is_empty() && held.flows.is_empty() && args.persist.is_none() {
         applied.outcome = if args.dry_run { "dry-run" } else { "nothing" };
         finish(args, &applied)?;
         return Ok(Outcome::NothingFound);
@@ -83,16 +74,16 @@ pub fn apply(args: &ApplyArgs) -> anyhow::Result<Outcome> {
         terminal::note("nothing is changed");
         return Ok(Outcome::NothingFound);
     }
+    let _claim = claim()?;
     let mut run = Run {
         args,
         live,
         place,
-        before,
         journal: Journal::open(args.netns.as_deref().unwrap_or(INITIAL))?,
         stopped: stop()?,
     };
     let end = match plan.is_empty() {
-        true => End::Kept("nothing but entries"),
+        true => run.keep_as_it_is(&plan)?,
         false => run.put_in_force(&plan)?,
     };
     let outcome = match end {
@@ -116,13 +107,17 @@ const INITIAL: &str = "initial";
 
 /// What must not be, before anything is shown.
 fn check(args: &ApplyArgs, live: &mut Live, plan: &Plan, before: Option<&State>) -> anyhow::Result<()> {
-    if args.persist.is_some() {
+    if let Some(folder) = &args.persist {
         anyhow::ensure!(
             args.netns.is_none() && is_initial(),
             "sysctl.d is read for the initial network namespace only: --persist cannot be of another one"
         );
+        anyhow::ensure!(
+            Path::new(folder).is_dir(),
+            "--persist={folder}: there is no such directory; nothing is changed"
+        );
     }
-    if let Some(state) = before.filter(|state| state.waiting && is_running(state.pid)) {
+    if let Some(state) = before.filter(|state| waits(state)) {
         anyhow::bail!(
             "an apply (pid {}) waits to be confirmed here: ctlens confirm, or wait until it is over",
             state.pid
@@ -153,140 +148,41 @@ fn finish(args: &ApplyArgs, applied: &Applied) -> anyhow::Result<()> {
     }
 }
 
-impl Run<'_> {
-    /// Writes it all, waits, and keeps it or takes it back.
-    fn put_in_force(&mut self, plan: &Plan) -> anyhow::Result<End> {
-        let mut state = State {
-            pid: std::process::id(),
-            time: jiff::Timestamp::now().to_string(),
-            waiting: true,
-            undo: plan.undo(),
-        };
-        self.place.unconfirm();
-        self.place.save(&state)?;
-        let within = self.args.confirm_within;
-        let began = Damage::read(&mut self.live);
-        if !within.is_zero() {
-            pause(self.args.baseline, &self.stopped);
-        }
-        if self.stopped.load(Ordering::Relaxed) {
-            self.place.go_back(self.before.as_ref());
-            return Ok(End::Back("stopped before anything was written".to_string()));
-        }
-        let baseline = Baseline::new(began, Damage::read(&mut self.live));
-        let netns = self.args.netns.as_deref().unwrap_or(INITIAL);
-        let watchdog = Watchdog::start(netns, within, &state.undo, self.before.as_ref())
-            .inspect_err(|_| self.place.go_back(self.before.as_ref()))?;
-        if let Err(error) = self.write(plan) {
-            self.take_back(&state.undo);
-            watchdog.dismiss();
-            return Err(error.context("it was taken back"));
-        }
-        let confirm = match &self.args.netns {
-            Some(netns) => format!("ctlens confirm --netns {netns}"),
-            None => "ctlens confirm".to_string(),
-        };
-        let end = match within.is_zero() {
-            true => End::Kept("without waiting"),
-            false => {
-                terminal::note(&format!(
-                    "in force; it is taken back in {} s unless it is confirmed here or by: {confirm}",
-                    within.as_secs()
-                ));
-                let waiting = Waiting {
-                    within,
-                    keep_if_quiet: self.args.keep_if_quiet,
-                    place: &self.place,
-                    baseline: &baseline,
-                    stopped: &self.stopped,
-                };
-                wait(&mut self.live, &waiting)
-            }
-        };
-        match &end {
-            End::Kept(_) => {
-                if let Some(folder) = &self.args.persist {
-                    let written = persist::persist(folder, &plan.profile, &plan.from);
-                    state.undo.push(written.context("all of it is taken back")?);
-                }
-                state.waiting = false;
-                self.place.save(&state)?;
-                self.place.unconfirm();
-                self.journal.log("keep", &plan.from, ("", ""), "done")?;
-            }
-            End::Back(why) => {
-                self.journal.log("roll back", &plan.from, ("", ""), why)?;
-                self.take_back(&state.undo);
-            }
-        }
-        watchdog.dismiss();
-        Ok(end)
-    }
-
-    fn take_back(&mut self, undo: &[Undo]) {
-        for problem in restore(&mut self.live, undo, &mut self.journal, true) {
-            terminal::note(&problem);
-        }
-        self.place.go_back(self.before.as_ref());
-    }
-
-    fn write(&mut self, plan: &Plan) -> anyhow::Result<()> {
-        for change in &plan.changes {
-            let (name, values) = (&change.name, (change.now.as_str(), change.then.as_str()));
-            self.journal.log("write", name, values, "")?;
-            let done = self.live.write_file(&path_of(name), &change.then);
-            let said = done
-                .as_ref()
-                .err()
-                .map_or("done".to_string(), ToString::to_string);
-            self.journal.log("write", name, values, &said)?;
-            done.with_context(|| format!("writing {name} = {}", change.then))?;
-            let is = undo::now(name).unwrap_or_default();
-            anyhow::ensure!(
-                is == change.then,
-                "{name} was written {}, and the kernel has {is}",
-                change.then
-            );
-        }
-        if let Some(text) = &plan.policies {
-            self.journal.log("load", "nft", ("", text), "")?;
-            let done = self.live.feed(&["nft", "-f", "-"], text);
-            let said = done.as_ref().err().cloned().unwrap_or("done".to_string());
-            self.journal.log("load", "nft", ("", ""), &said)?;
-            done.map_err(|why| anyhow::anyhow!("loading the policies: {why}"))?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self, held: &[Flow]) -> anyhow::Result<Option<crate::render::Flushed>> {
-        if held.is_empty() {
-            return Ok(None);
-        }
-        let got = held::flush(
-            &mut self.live,
-            held,
-            self.args.shorten_held,
-            &mut self.journal,
-            &self.stopped,
-        )?;
-        Ok(Some(got))
-    }
-}
+/// How long an apply may take to hear of its confirmation, and to write what it then writes.
+const HEARD_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub fn confirm(args: &ConfirmArgs) -> anyhow::Result<Outcome> {
     let _live = Live::open(args.netns.as_deref().map(Netns::parse).as_ref())?;
     let place = Place::here()?;
-    match place
-        .load()?
-        .filter(|state| state.waiting && is_running(state.pid))
-    {
-        Some(_) => {
-            place.confirm()?;
-            terminal::print("Confirmed: it is kept. ctlens rollback takes it back.\n")?;
-            Ok(Outcome::NothingFound)
+    let Some(waits) = place.load()?.filter(waits) else {
+        anyhow::bail!("no apply waits to be confirmed in this network namespace");
+    };
+    place.confirm()?;
+    // Its time may have been over meanwhile: only what it says itself is true.
+    let asked = Instant::now();
+    while asked.elapsed() < HEARD_WITHIN {
+        match place.load()? {
+            Some(now) if now.is_of(&waits) && now.waiting && is_running(now.pid) => {
+                pause(LOOK_EVERY, &AtomicBool::new(false));
+            }
+            Some(now) if now.is_of(&waits) && !now.waiting && !now.stuck => {
+                terminal::print("Confirmed: it is kept. ctlens rollback takes it back.\n")?;
+                return Ok(Outcome::NothingFound);
+            }
+            _ => anyhow::bail!("too late: it is taken back"),
         }
-        None => anyhow::bail!("no apply waits to be confirmed in this network namespace"),
     }
+    anyhow::bail!(
+        "the apply (pid {}) has not answered within {} s: ctlens status tells what is in force",
+        waits.pid,
+        HEARD_WITHIN.as_secs()
+    )
+}
+
+/// An apply that could still hear of it.
+fn waits(state: &State) -> bool {
+    state.waiting && is_running(state.pid)
 }
 
 pub fn rollback(args: &RollbackArgs) -> anyhow::Result<Outcome> {
@@ -296,7 +192,7 @@ pub fn rollback(args: &RollbackArgs) -> anyhow::Result<Outcome> {
         anyhow::bail!("nothing was applied in this network namespace since it is there");
     };
     anyhow::ensure!(
-        !(state.waiting && is_running(state.pid)),
+        !waits(&state),
         "an apply (pid {}) still waits: let it run out, or stop it with Ctrl-C",
         state.pid
     );

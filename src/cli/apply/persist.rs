@@ -12,23 +12,30 @@ use crate::render::sysctl_text;
 
 const FILE: &str = "60-ctlens.conf";
 
-/// Writes it, and how to undo that.
-pub fn persist(folder: &str, profile: &Profile, from: &str) -> anyhow::Result<Undo> {
-    let path = Path::new(folder).join(FILE);
-    let path = path.display().to_string();
+pub fn path(folder: &str) -> String {
+    Path::new(folder).join(FILE).display().to_string()
+}
+
+/// What stands there now.
+pub fn undo(folder: &str) -> anyhow::Result<Undo> {
+    let path = path(folder);
     let old = match fs::read_to_string(&path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("reading {path}")),
     };
+    Ok(Undo::File { path, old })
+}
+
+pub fn persist(folder: &str, profile: &Profile, from: &str) -> anyhow::Result<()> {
+    let path = path(folder);
     let head = format!(
         "Written by ctlens {} on {}, from {from}.\nTo undo it: ctlens rollback, or delete this file and reboot.\nIt counts \
          only where nf_conntrack is loaded before systemd-sysctl runs (/etc/modules-load.d).",
         env!("CARGO_PKG_VERSION"),
         jiff::Timestamp::now()
     );
-    replace(Path::new(&path), &sysctl_text(profile, &head)).with_context(|| format!("writing {path}"))?;
-    Ok(Undo::File { path, old })
+    replace(Path::new(&path), &sysctl_text(profile, &head)).with_context(|| format!("writing {path}"))
 }
 
 #[cfg(test)]
@@ -45,7 +52,8 @@ mod tests {
             ..Profile::default()
         };
         let place = folder.path().display().to_string();
-        let first = persist(&place, &profile, "calm.conf").expect("it is written");
+        let first = undo(&place).expect("it is read");
+        persist(&place, &profile, "calm.conf").expect("it is written");
         let text = fs::read_to_string(folder.path().join(FILE)).expect("it is there");
         assert!(
             text.contains("from calm.conf") && text.contains("ctlens rollback"),
@@ -53,7 +61,7 @@ mod tests {
         );
         assert_eq!(decode_profile(&text), Ok(profile.clone()));
         assert!(matches!(first, Undo::File { old: None, .. }));
-        let second = persist(&place, &profile, "again").expect("it is written");
+        let second = undo(&place).expect("it is read");
         assert!(matches!(second, Undo::File { old: Some(old), .. } if old == text));
         assert!(persist("/no/such/folder", &profile, "x").is_err());
     }

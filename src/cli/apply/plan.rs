@@ -6,8 +6,9 @@ use std::io::Read;
 use anyhow::Context;
 
 use super::super::args::ApplyArgs;
+use super::is_initial;
 use super::undo::{Undo, now, path_of};
-use crate::kernel::{Change, Errno};
+use crate::kernel::Change;
 use crate::model::Profile;
 use crate::render::{SettingChange, nft_text};
 use crate::wire::profile::decode_profile;
@@ -27,6 +28,20 @@ pub struct Plan {
 impl Plan {
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.policies.is_none()
+    }
+
+    /// Somebody may have changed a value since it was shown.
+    pub fn still_holds(&self) -> anyhow::Result<()> {
+        for change in &self.changes {
+            let is = now(&change.name).unwrap_or_default();
+            anyhow::ensure!(
+                is == change.now,
+                "{} is {is} now, and was {} when this began: begin anew. Nothing is changed",
+                change.name,
+                change.now
+            );
+        }
+        Ok(())
     }
 
     pub fn undo(&self) -> Vec<Undo> {
@@ -76,11 +91,12 @@ pub fn plan(change: &mut dyn Change, profile: Profile, from: String) -> anyhow::
             continue;
         }
         match change.may_write(&path_of(&name)) {
-            Ok(()) => changes.push(SettingChange { name, now: is, then }),
-            Err(Errno::EACCES) if is_global(&name) => anyhow::bail!(
+            // Kernels before 5.13 (2671fa4dc010) let every namespace write them.
+            _ if is_global(&name) && !is_initial() => anyhow::bail!(
                 "{name} is one value for the host, and only the initial network namespace may write it: leave it out of \
                  the profile, or apply it there"
             ),
+            Ok(()) => changes.push(SettingChange { name, now: is, then }),
             Err(errno) => anyhow::bail!("{name} cannot be written: {errno}; run as root. Nothing is changed"),
         }
     }

@@ -19,7 +19,17 @@ pub struct State {
     pub time: String,
     /// It waits to be confirmed.
     pub waiting: bool,
+    /// It was to be taken back, and something of it could not be.
+    #[serde(default)]
+    pub stuck: bool,
     pub undo: Vec<Undo>,
+}
+
+impl State {
+    /// Whether both are of one apply.
+    pub fn is_of(&self, other: &State) -> bool {
+        (self.pid, &self.time) == (other.pid, &other.time)
+    }
 }
 
 /// One namespace's files.
@@ -89,6 +99,25 @@ impl Place {
         }
     }
 
+    /// What could not be taken back stays known, for `rollback`.
+    pub fn taken_back(&self, whole: bool, before: Option<&State>) {
+        let left = match whole {
+            true => None,
+            false => self.load().ok().flatten(),
+        };
+        match left {
+            Some(state) => {
+                let _ = self.save(&State {
+                    waiting: false,
+                    stuck: true,
+                    ..state
+                });
+                self.unconfirm();
+            }
+            None => self.go_back(before),
+        }
+    }
+
     pub fn unconfirm(&self) {
         let _ = fs::remove_file(self.marker());
     }
@@ -100,5 +129,36 @@ impl Place {
     pub fn confirm(&self) -> anyhow::Result<()> {
         let path = self.marker();
         fs::write(&path, "").with_context(|| format!("writing {}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_back_gives_way_to_what_was_before_and_what_was_not_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = Place {
+            folder: folder.path().to_path_buf(),
+            name: "1".to_string(),
+        };
+        let state = |pid, waiting| State {
+            pid,
+            time: "now".to_string(),
+            waiting,
+            stuck: false,
+            undo: vec![Undo::Nft],
+        };
+        let (first, second) = (state(1, false), state(2, true));
+        place.save(&second).expect("it is written");
+        place.taken_back(false, Some(&first));
+        let left = place.load().expect("it is read").expect("it is there");
+        assert!(left.is_of(&second) && left.stuck && !left.waiting);
+        place.taken_back(true, Some(&first));
+        let left = place.load().expect("it is read").expect("it is there");
+        assert!(left.is_of(&first) && !left.stuck);
+        place.taken_back(true, None);
+        assert!(place.load().expect("it is read").is_none());
     }
 }

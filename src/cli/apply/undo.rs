@@ -28,6 +28,21 @@ pub enum Undo {
     },
 }
 
+impl Undo {
+    /// The kernel made `is` of what was written.
+    pub fn became(&mut self, written: &str, is: &str) {
+        if let Undo::Sysctl { name, new, .. } = self
+            && name == written
+        {
+            *new = is.to_string();
+        }
+    }
+
+    pub fn is_file(&self, of: &str) -> bool {
+        matches!(self, Undo::File { path, .. } if path == of)
+    }
+}
+
 pub fn path_of(name: &str) -> String {
     format!("/proc/sys/{}", name.replace('.', "/"))
 }

@@ -50,8 +50,12 @@ pub fn wait(kernel: &mut dyn Kernel, waiting: &Waiting) -> End {
         }
         if looked.elapsed() >= LOOK_EVERY || left.is_zero() {
             looked = Instant::now();
-            if let Some(worse) = waiting.baseline.worse(&Damage::read(kernel)) {
+            let damage = Damage::read(kernel);
+            if let Some(worse) = waiting.baseline.worse(&damage) {
                 return End::Back(worse);
+            }
+            if waiting.keep_if_quiet && damage.is_blind() {
+                return End::Back("no counter of damage can be read any more".to_string());
             }
         }
         if left.is_zero() {

@@ -115,10 +115,12 @@ pub fn watchdog() -> anyhow::Result<Outcome> {
         Ok(_) | Err(RecvTimeoutError::Disconnected) => "its parent died",
         Err(RecvTimeoutError::Timeout) => "its parent says nothing",
     };
-    journal.log("watchdog", "", ("", ""), why)?;
-    for problem in restore(&mut live, &orders.undo, &mut journal, true) {
-        super::super::terminal::note(&problem);
+    // Restoring goes on without its log.
+    let _ = journal.log("watchdog", "", ("", ""), why);
+    let problems = restore(&mut live, &orders.undo, &mut journal, true);
+    for problem in &problems {
+        super::super::terminal::note(problem);
     }
-    Place::here()?.go_back(orders.before.as_ref());
+    Place::here()?.taken_back(problems.is_empty(), orders.before.as_ref());
     Ok(Outcome::Found)
 }

@@ -40,7 +40,7 @@ pub struct ApplyArgs {
     #[arg(long, value_name = "SECS", value_parser = clap::value_parser!(u32).range(1..))]
     pub shorten_held: Option<u32>,
     /// Once it is confirmed, write it for the next boot too: 60-ctlens.conf in DIR
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "/etc/sysctl.d")]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "/etc/sysctl.d")]
     pub persist: Option<String>,
     /// Show what would be done, and do nothing
     #[arg(long)]
