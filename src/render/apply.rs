@@ -122,20 +122,7 @@ pub fn apply_text(applied: &Applied, style: &Style) -> String {
             page.lines(&format!("  {}\n", line.replace('\t', "  ")));
         }
     }
-    if let Some(file) = applied.persists {
-        page.gap();
-        page.accent(
-            "",
-            "For the next boot",
-            &format!(": {file}, once it is kept."),
-            Paint::Plain,
-        );
-        if applied.policies.is_some() {
-            let text =
-                "Policies are not in that file: ctlens recommend --format nft gives what nft -f loads.";
-            page.text("  ", text, Paint::Yellow);
-        }
-    }
+    for_next_boot(&mut page, applied);
     if let Some(held) = applied.held {
         page.gap();
         let how = match applied.shorten_secs {
@@ -150,6 +137,23 @@ pub fn apply_text(applied: &Applied, style: &Style) -> String {
         page.accent("", "Held", &text, Paint::Yellow);
     }
     page.finish()
+}
+
+fn for_next_boot(page: &mut Page, applied: &Applied) {
+    let Some(file) = applied.persists else {
+        return;
+    };
+    page.gap();
+    page.accent(
+        "",
+        "For the next boot",
+        &format!(": {file}, once it is kept."),
+        Paint::Plain,
+    );
+    if applied.policies.is_some() {
+        let text = "Policies are not in that file: ctlens recommend --format nft gives what nft -f loads.";
+        page.text("  ", text, Paint::Yellow);
+    }
 }
 
 fn lowered(change: &SettingChange) -> bool {

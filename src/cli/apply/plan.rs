@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::super::args::ApplyArgs;
 use super::is_initial;
 use super::undo::{Undo, now, path_of};
-use crate::kernel::Change;
+use crate::kernel::{Change, Errno};
 use crate::model::Profile;
 use crate::render::{SettingChange, nft_text};
 use crate::wire::profile::decode_profile;
@@ -92,7 +92,7 @@ pub fn plan(change: &mut dyn Change, profile: Profile, from: String) -> anyhow::
         }
         match change.may_write(&path_of(&name)) {
             // Kernels before 5.13 (2671fa4dc010) let every namespace write them.
-            _ if is_global(&name) && !is_initial() => anyhow::bail!(
+            may if is_global(&name) && (may == Err(Errno::EACCES) || !is_initial()) => anyhow::bail!(
                 "{name} is one value for the host, and only the initial network namespace may write it: leave it out of \
                  the profile, or apply it there"
             ),

@@ -81,10 +81,16 @@ impl Run<'_> {
             };
             // Taking back goes on without its log: values that stay wrong are worse.
             let _ = self.journal.log("roll back", &plan.from, ("", ""), &why);
-            self.take_back(&state.undo, before.as_ref());
+            let whole = self.take_back(&state.undo, before.as_ref());
+            watchdog.dismiss();
+            anyhow::ensure!(
+                whole,
+                "not all of it could be taken back ({why}): ctlens rollback tries again"
+            );
+            return end.context("it was taken back");
         }
         watchdog.dismiss();
-        end.context("it was taken back")
+        end
     }
 
     fn state(&self, waiting: bool, undo: Vec<Undo>) -> State {
@@ -167,12 +173,14 @@ impl Run<'_> {
         Ok(End::Kept("in force already, and written for the next boot"))
     }
 
-    fn take_back(&mut self, undo: &[Undo], before: Option<&State>) {
+    /// Whether all of it could be.
+    fn take_back(&mut self, undo: &[Undo], before: Option<&State>) -> bool {
         let problems = restore(&mut self.live, undo, &mut self.journal, true);
         for problem in &problems {
             terminal::note(problem);
         }
         self.place.taken_back(problems.is_empty(), before);
+        problems.is_empty()
     }
 
     /// Whether the kernel made something else of a value, which `undo` then knows.

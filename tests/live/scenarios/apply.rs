@@ -31,23 +31,23 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-const SYSCTL: &str = "net.netfilter.nf_conntrack_tcp_timeout_syn_sent";
+pub(super) const SYSCTL: &str = "net.netfilter.nf_conntrack_tcp_timeout_syn_sent";
 
 /// The program with a state and a log of its own.
-struct Applying {
+pub(super) struct Applying {
     host: Host,
-    folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 impl Applying {
-    fn on(host: &Host) -> Applying {
+    pub(super) fn on(host: &Host) -> Applying {
         Applying {
             host: host.clone(),
             folder: tempfile::tempdir().expect("a folder for state and log"),
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ctlens"));
         command
             .args(arguments)
@@ -60,19 +60,19 @@ impl Applying {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> (i32, String) {
+    pub(super) fn run(&self, arguments: &[&str]) -> (i32, String) {
         told(self.command(arguments).output().expect("the program runs"))
     }
 
-    fn start(&self, arguments: &[&str]) -> Child {
+    pub(super) fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).spawn().expect("the program runs")
     }
 
-    fn value(&self) -> String {
+    pub(super) fn value(&self) -> String {
         sysctl(&self.host, SYSCTL)
     }
 
-    fn until_value(&self, wanted: &str) {
+    pub(super) fn until_value(&self, wanted: &str) {
         assert!(
             until(PATIENCE, || self.value() == wanted),
             "it is {} and not {wanted}",
@@ -85,13 +85,13 @@ impl Applying {
     }
 }
 
-fn told(output: Output) -> (i32, String) {
+pub(super) fn told(output: Output) -> (i32, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let all = format!("{}{}", text(&output.stdout), text(&output.stderr));
     (output.status.code().unwrap_or(-1), all)
 }
 
-fn sysctl(host: &Host, name: &str) -> String {
+pub(super) fn sysctl(host: &Host, name: &str) -> String {
     let path = format!("/proc/sys/{}", name.replace('.', "/"));
     let text = inside(&host.netns, move || fs::read_to_string(path).unwrap_or_default()).join();
     text.expect("the thread reads").trim().to_string()

@@ -27,6 +27,7 @@ pub mod segments;
 pub mod simulate;
 pub mod stale;
 pub mod together;
+pub mod undone;
 pub mod unresponsive;
 pub mod watch;
 
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Trial> {
     out.extend(simulate::trials());
     out.extend(recommend::trials());
     out.extend(apply::trials());
+    out.extend(undone::trials());
     out.extend(watch::trials());
     out.extend(healthy::trials());
     out.extend(lasting::trials());
