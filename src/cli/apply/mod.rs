@@ -217,10 +217,15 @@ pub fn rollback(args: &RollbackArgs) -> anyhow::Result<Outcome> {
     }
 }
 
-/// Whether this is the namespace of the first process, as far as that can be read.
+/// Whether this is the namespace of the first process. Where that one's cannot be read: since 5.13 only the initial
+/// namespace has a writable nf_conntrack_max.
 fn is_initial() -> bool {
     let link = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).ok();
-    link("1").is_none_or(|first| Some(first) == link("self"))
+    match (link("1"), link("self")) {
+        (Some(first), own) => own == Some(first),
+        (None, _) => std::fs::metadata(undo::path_of("net.netfilter.nf_conntrack_max"))
+            .is_ok_and(|max| !max.permissions().readonly()),
+    }
 }
 
 fn words(undo: &Undo) -> String {

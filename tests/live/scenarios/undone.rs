@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         trial("undone/zone", V4, 100, zone),
         trial("undone/killed-early", V4, 0, killed_early),
         trial("undone/two-at-once", V4, 0, two_at_once),
+        trial("undone/entered", V4, 0, entered),
         trial("undone/stuck", V4, 0, stuck),
     ]
 }
@@ -161,6 +162,25 @@ fn two_at_once(_: Family, _: u32) {
     exits.sort();
     assert_eq!(exits, [1, 2]);
     assert_eq!(sysctl(&pair.near, SYSCTL), "120");
+}
+
+/// Entered by other means than --netns it is not the initial namespace either, and sysctl.d is not for it.
+fn entered(_: Family, _: u32) {
+    let (pair, applying) = pair(V4);
+    let folder = applying.folder.path().display().to_string();
+    let mut inner = std::process::Command::new(env!("CARGO_BIN_EXE_ctlens"));
+    inner
+        .args(SET)
+        .arg(format!("--persist={folder}"))
+        .env("RUNTIME_DIRECTORY", &folder)
+        .env("LOGS_DIRECTORY", &folder);
+    let output = there(&pair.near.netns, move || inner.output()).expect("it runs");
+    let (exit, said) = told(output);
+    assert!(
+        exit == 2 && said.contains("sysctl.d is read for the initial"),
+        "{said}"
+    );
+    assert_eq!(applying.value(), "120");
 }
 
 /// What could not be taken back is said so, and `rollback` can do it later.
