@@ -33,7 +33,7 @@ pub struct ApplyArgs {
     /// Count damage for so long before, to compare
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
     pub baseline: Duration,
-    /// Delete the entries that the verdict calls held, each by its whole tuple
+    /// Delete the half-open entries that certainly nobody waits for, each by its whole tuple
     #[arg(long, conflicts_with = "shorten_held")]
     pub flush_held: bool,
     /// Let them expire in so many seconds instead
