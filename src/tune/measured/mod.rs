@@ -144,16 +144,21 @@ impl Measured {
     fn expires_ms(&self, flow: &Flow, timer: Timer, at_ms: u32) -> Option<u32> {
         let left = flow.timeout_secs?;
         let policy = self.timeouts.get(timer).unwrap_or(timer.default_secs());
-        let capped =
-            flow.tcp_state.is_some() && timer != Timer::SynSent && policy > CAP_SECS && left <= CAP_SECS;
+        let caps =
+            [Timer::MaxRetrans, Timer::Unacknowledged].map(|cap| self.timeouts.get(cap).unwrap_or(CAP_SECS));
+        let below_a_cap = caps.iter().any(|cap| policy > *cap && left <= *cap);
+        let capped = flow.tcp_state.is_some() && timer != Timer::SynSent && below_a_cap;
         (left <= policy && !capped).then(|| at_ms.saturating_add(left.saturating_mul(1000)))
     }
 
     fn came(&mut self, flow: &Flow, timer: Timer, at_ms: u32, exact: bool) {
         self.tally(timer).came += 1;
         // In the middle of a connection, whose entry had expired: today's timeout has cut it.
+        // A new SYN begins another one.
+        let expired = self.expired.remove(&self.identities.of(flow));
         if flow.tcp_state.is_some_and(|state| state != TcpState::SynSent)
-            && let Some(cut_by) = self.expired.remove(&self.identities.of(flow))
+            && let Some(cut_by) =
+                expired.filter(|timer| !matches!(timer, Timer::Close | Timer::TimeWait | Timer::LastAck))
         {
             self.tally(cut_by).cut_already += 1;
         }

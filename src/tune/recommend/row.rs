@@ -229,7 +229,8 @@ impl Around<'_> {
         let most = match cut {
             // The rule of three.
             0 => 3.0,
-            cut => cut as f64 + 1.96 * (cut as f64).sqrt(),
+            // An upper bound of a Poisson count's 95 % bound.
+            cut => cut as f64 + 1.96 * (cut as f64).sqrt() + 2.0,
         };
         let label = |(place, n): ((std::net::IpAddr, u16, u8), u64)| {
             (std::net::SocketAddr::new(place.0, place.1).to_string(), n)

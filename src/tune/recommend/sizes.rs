@@ -89,5 +89,5 @@ pub fn size(evidence: &Evidence, (today, then): (f64, f64), headroom: f64) -> Si
 fn buckets(evidence: &Evidence, table: &Table, max: u64) -> Option<u64> {
     let has = table.buckets?;
     let all = evidence.host_entries.unwrap_or(0).max(max);
-    (all > has.saturating_mul(2)).then_some(max)
+    (all > has.saturating_mul(2)).then_some(all)
 }

@@ -158,7 +158,7 @@ impl Run<'_> {
         match set.what {
             What::Went => self.table.remove(set.flow),
             What::Timer { timer, assured } => {
-                let deadline_ms = at_ms + i64::from(self.secs(timer, set.secs)) * 1000;
+                let deadline_ms = at_ms + i64::from(self.secs(set.flow, timer, set.secs)) * 1000;
                 let fresh = self.table.is_new(set.flow);
                 if self.table.is_in(set.flow) {
                     self.table.renew(set.flow, timer, assured, deadline_ms);
@@ -189,8 +189,14 @@ impl Run<'_> {
     }
 
     /// The timeout in force: the profile's, unless the kernel gave the entry another one than its timer's.
-    fn secs(&self, timer: Timer, given: u32) -> u32 {
-        let Some(wanted) = self.under.profile.timeouts.get(&timer) else {
+    fn secs(&self, flow: u32, timer: Timer, given: u32) -> u32 {
+        let profile = &self.under.profile;
+        let (dst, dport, number) = self.lives.place(self.owners[flow as usize]);
+        let targeted = profile.targets.iter().find(|target| {
+            target.proto == number && target.dst == dst && target.dport.is_none_or(|port| port == dport)
+        });
+        let targeted = targeted.and_then(|target| target.timeouts.get(&timer));
+        let Some(wanted) = targeted.or_else(|| profile.timeouts.get(&timer)) else {
             return given;
         };
         match self.lives.timeouts().get(timer) {
