@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use super::args::{Command, Listen, ReadArgs, WatchArgs};
+use super::args::{Command, CommonArgs, Listen, ReadArgs, WatchArgs};
 use super::commands;
 use super::door::Door;
 use super::look::{Note, Onlooker, look_with};
+use super::terminal::{self, Progress};
 use super::watch::Turns;
 use crate::diagnose::{Report, diagnose};
 use crate::evidence::{Evidence, Observer};
@@ -21,8 +23,30 @@ pub struct Observed {
     pub secs: f64,
 }
 
+/// Opens the host, or a recording of it, observes, and closes it again; beside it the namespace as the user named it.
+pub fn observed(
+    common: &CommonArgs,
+    args: WatchArgs,
+    stopped: &Arc<AtomicBool>,
+    progress: &mut Progress,
+    observer: &mut dyn Observer,
+) -> anyhow::Result<(Observed, Option<String>)> {
+    let mut door = Door::open(common)?;
+    let args = as_made(args, door.made_by.as_ref());
+    let seen = observe(
+        &mut door,
+        &args,
+        stopped,
+        &mut |note| progress.show(note),
+        observer,
+    );
+    let netns = door.netns.clone();
+    terminal::complain_of(&door.close().map(drop));
+    Ok((seen?, netns))
+}
+
 /// Observes until `args.lasting` is over, the recording ends, or somebody stops it. A recording of a single look has that.
-pub fn observe(
+fn observe(
     door: &mut Door,
     args: &WatchArgs,
     stopped: &Arc<AtomicBool>,
@@ -77,7 +101,7 @@ pub fn observe(
 }
 
 /// The options of what made the recording decide what is looked at; `None` where they are the user's.
-pub fn as_made(args: WatchArgs, made_by: Option<&Command>) -> WatchArgs {
+fn as_made(args: WatchArgs, made_by: Option<&Command>) -> WatchArgs {
     let made = match made_by {
         Some(Command::Watch(made)) => made.clone(),
         Some(Command::Recommend(made)) => made.watching(),
@@ -95,12 +119,13 @@ pub fn as_made(args: WatchArgs, made_by: Option<&Command>) -> WatchArgs {
 }
 
 /// How `recommend` and `simulate` watch: every change is heard.
-pub fn watching(common: &super::args::CommonArgs, read: &ReadArgs, events: Listen) -> WatchArgs {
-    let always = std::time::Duration::from_secs(1);
+/// `interval`: from one look to the next.
+pub fn watching(common: &CommonArgs, read: &ReadArgs, interval: Duration, events: Listen) -> WatchArgs {
+    let always = Duration::from_secs(1);
     WatchArgs {
         common: common.clone(),
         read: read.clone(),
-        interval: INTERVAL,
+        interval,
         lasting: None,
         lines: true,
         until: Vec::new(),
@@ -113,8 +138,6 @@ pub fn watching(common: &super::args::CommonArgs, read: &ReadArgs, events: Liste
         speed: None,
     }
 }
-
-const INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Shows the entries of a single look.
 struct Once<'a> {

@@ -2,7 +2,7 @@
 
 use foldhash::HashMap;
 
-use super::ledger::{MAX_PLACES, Place};
+use super::ledger::{MAX_PLACES, Place, place_of};
 use crate::model::Flow;
 
 /// Entries by destination, of one pass over the table.
@@ -15,7 +15,7 @@ pub struct Holders {
 impl Holders {
     pub fn add(&mut self, flow: &Flow) {
         self.entries += 1;
-        let place = (flow.orig.dst, flow.orig.dport, flow.proto);
+        let place = place_of(flow);
         // What comes later is in the whole, and has no row.
         let room = self.places.len() < MAX_PLACES;
         match self.places.get_mut(&place) {

@@ -125,6 +125,14 @@ impl Timer {
         }
     }
 
+    /// Packets renew it for as long as they come; the others are left by a packet, or by time.
+    pub fn is_renewed(self) -> bool {
+        matches!(
+            self,
+            Timer::Established | Timer::UdpStream | Timer::GreStream | Timer::Generic
+        )
+    }
+
     pub fn of_state(state: TcpState) -> Option<Timer> {
         Some(match state {
             TcpState::None => return None,
@@ -161,18 +169,9 @@ impl Timer {
 
     /// What `status` calls it: the TCP state, or the protocol.
     pub fn label(self) -> &'static str {
-        match self {
-            Timer::SynSent => "SYN_SENT",
-            Timer::SynRecv => "SYN_RECV",
-            Timer::Established => "ESTABLISHED",
-            Timer::FinWait => "FIN_WAIT",
-            Timer::CloseWait => "CLOSE_WAIT",
-            Timer::LastAck => "LAST_ACK",
-            Timer::TimeWait => "TIME_WAIT",
-            Timer::Close => "CLOSE",
-            Timer::SynSent2 => "SYN_SENT2",
-            other => other.name(),
-        }
+        let mut states = TcpState::ALL.into_iter();
+        let state = states.find(|state| Timer::of_state(*state) == Some(self));
+        state.map_or(self.name(), TcpState::name)
     }
 }
 
@@ -190,6 +189,17 @@ impl Timeouts {
         Timer::ALL
             .into_iter()
             .filter_map(|timer| Some((timer, self.get(timer)?)))
+    }
+}
+
+#[cfg(test)]
+impl Timeouts {
+    /// Those of a host where nobody has set any.
+    pub fn defaults() -> Timeouts {
+        Timer::ALL
+            .into_iter()
+            .map(|timer| (timer, timer.default_secs()))
+            .collect()
     }
 }
 

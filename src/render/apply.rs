@@ -31,6 +31,7 @@ pub struct Flushed {
     pub left: u64,
 }
 
+#[derive(Serialize)]
 pub struct Applied<'a> {
     pub changes: &'a [SettingChange],
     /// Already in force.
@@ -40,8 +41,10 @@ pub struct Applied<'a> {
     pub persists: Option<&'a str>,
     /// Held entries that were found; `None`: nobody asked.
     pub held: Option<u64>,
+    #[serde(skip)]
     pub more_held: bool,
     /// They are not deleted, but expire in so many seconds.
+    #[serde(skip)]
     pub shorten_secs: Option<u32>,
     /// planned, dry-run, nothing, kept, rolled-back
     pub outcome: &'static str,
@@ -49,38 +52,31 @@ pub struct Applied<'a> {
     pub flushed: Option<Flushed>,
 }
 
+impl Applied<'_> {
+    /// Something beside entries is to be written.
+    fn writes(&self) -> bool {
+        !self.changes.is_empty() || self.policies.is_some() || self.persists.is_some()
+    }
+}
+
 #[derive(Serialize)]
 struct Doc<'a> {
     schema: &'static str,
-    changes: &'a [SettingChange],
-    same: &'a [String],
-    policies: Option<&'a str>,
-    persists: Option<&'a str>,
-    held: Option<u64>,
-    outcome: &'static str,
-    because: &'a str,
-    flushed: Option<Flushed>,
+    #[serde(flatten)]
+    applied: &'a Applied<'a>,
 }
 
 pub fn apply_json(applied: &Applied) -> String {
     document(&Doc {
         schema: APPLY_SCHEMA,
-        changes: applied.changes,
-        same: applied.same,
-        policies: applied.policies,
-        persists: applied.persists,
-        held: applied.held,
-        outcome: applied.outcome,
-        because: &applied.because,
-        flushed: applied.flushed,
+        applied,
     })
 }
 
 /// Before anything is done.
 pub fn apply_text(applied: &Applied, style: &Style) -> String {
     let mut page = Page::new(style);
-    let writes = !applied.changes.is_empty() || applied.policies.is_some() || applied.persists.is_some();
-    if !writes && applied.held.is_none_or(|held| held == 0) {
+    if !applied.writes() && applied.held.is_none_or(|held| held == 0) {
         let text = match applied.held {
             Some(_) => "no entry is held for certain, and all settings are in force already.",
             None => "all of it is in force already.",
@@ -103,8 +99,7 @@ pub fn apply_text(applied: &Applied, style: &Style) -> String {
         for change in applied.changes {
             page.command("  ", &format!("sysctl -w {}={}", change.name, change.then));
         }
-        let lowers = applied.changes.iter().filter(|change| lowered(change)).count();
-        if lowers > 0 && applied.held.is_none() {
+        if applied.changes.iter().any(lowered) && applied.held.is_none() {
             page.text(
                 "  ",
                 "Entries that are there keep their time: they drain over one old timeout. --flush-held deletes those that \
@@ -192,9 +187,7 @@ pub fn applied_text(applied: &Applied, style: &Style) -> String {
         );
         page.text("", &text, Paint::Plain);
     }
-    let wrote = !applied.changes.is_empty() || applied.policies.is_some() || applied.persists.is_some();
-    let kept = applied.outcome == "kept" && wrote;
-    if kept {
+    if applied.outcome == "kept" && applied.writes() {
         page.again("Undo: ", "ctlens rollback");
     }
     page.again("Next: ", "ctlens status");

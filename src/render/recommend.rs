@@ -10,7 +10,6 @@ use super::profile::ProfileDoc;
 use super::room::{adaptive, room};
 use super::style::{Paint, Style};
 use crate::diagnose::{Report, whole};
-use crate::model::Timer;
 use crate::tune::{Change, Quantiles, Recommendation, Row, Switch};
 
 pub const RECOMMEND_SCHEMA: &str = "ctlens.recommend/1";
@@ -185,11 +184,10 @@ fn table(rows: &[Row]) -> String {
     ];
     let none = || "-".to_string();
     let cells = rows.iter().map(|row| {
-        let silent = matches!(
-            row.timer,
-            Timer::Established | Timer::UdpStream | Timer::GreStream | Timer::Generic
-        );
-        let live: Option<Quantiles> = if silent { row.silences_s } else { row.moved_s };
+        let live = match row.timer.is_renewed() {
+            true => row.silences_s,
+            false => row.moved_s,
+        };
         let quantile = |of: fn(&Quantiles) -> f64| live.as_ref().map_or_else(none, |live| brief(of(live)));
         let star = if row.change == Change::Target { "*" } else { "" };
         vec![

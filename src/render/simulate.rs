@@ -281,23 +281,24 @@ fn table(all: &[Column]) -> String {
     row("early_drop", &|column| count(column.simulated.early_drop));
     row("gc evicted", &|column| count(column.simulated.gc_evicted));
     row("flows cut", &|column| count(column.simulated.cut));
-    let titles: Vec<(&str, Align)> = std::iter::once(("", Align::Left))
-        .chain(all.iter().map(|column| (column.name.as_str(), Align::Right)))
-        .collect();
-    let text = columns(&titles, &rows, 2);
+    let names: Vec<&str> = all.iter().map(|column| column.name.as_str()).collect();
+    let text = columns(&titles(&names), &rows, 2);
     if widest(&text) <= WIDTH {
         return text;
     }
     // By letters where the names are too long to stand beside each other.
     let letters: Vec<String> = ('A'..='Z').map(String::from).take(all.len()).collect();
-    let titles: Vec<(&str, Align)> = std::iter::once(("", Align::Left))
-        .chain(letters.iter().map(|letter| (letter.as_str(), Align::Right)))
-        .collect();
-    let mut text = columns(&titles, &rows, 1);
+    let names: Vec<&str> = letters.iter().map(String::as_str).collect();
+    let mut text = columns(&titles(&names), &rows, 1);
     for (letter, column) in letters.iter().zip(all) {
         text.push_str(&format!("{letter}: {}\n", column.name));
     }
     text
+}
+
+fn titles<'a>(names: &[&'a str]) -> Vec<(&'a str, Align)> {
+    let named = names.iter().map(|name| (*name, Align::Right));
+    std::iter::once(("", Align::Left)).chain(named).collect()
 }
 
 fn next(page: &mut Page, simulation: &Simulation) {

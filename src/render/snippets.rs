@@ -36,10 +36,7 @@ pub fn nft_text(profile: &Profile, head: &str) -> String {
             "\tct timeout {} {{\n\t\tprotocol {}\n\t\tl3proto {}\n\t\tpolicy = {{ {} }}\n\t}}\n",
             policy_name(number),
             protocol(target),
-            match target.dst {
-                IpAddr::V4(_) => "ip",
-                IpAddr::V6(_) => "ip6",
-            },
+            by_family(target, "ip", "ip6"),
             nft_policy(target),
         ));
     }
@@ -48,10 +45,7 @@ pub fn nft_text(profile: &Profile, head: &str) -> String {
             "\tchain {hook} {{\n\t\ttype filter hook {hook} priority {PRIORITY}; policy accept;\n"
         ));
         for (number, target) in profile.targets.iter().enumerate() {
-            let family = match target.dst {
-                IpAddr::V4(_) => "ip",
-                IpAddr::V6(_) => "ip6",
-            };
+            let family = by_family(target, "ip", "ip6");
             let port = target
                 .dport
                 .map_or(format!("meta l4proto {}", protocol(target)), |port| {
@@ -67,6 +61,13 @@ pub fn nft_text(profile: &Profile, head: &str) -> String {
     }
     out.push_str("}\n");
     out
+}
+
+fn by_family(target: &Target, four: &'static str, six: &'static str) -> &'static str {
+    match target.dst {
+        IpAddr::V4(_) => four,
+        IpAddr::V6(_) => six,
+    }
 }
 
 fn policy_name(number: usize) -> String {
@@ -102,14 +103,10 @@ pub fn nfct_text(profile: &Profile, head: &str) -> String {
     let mut out = commented(head);
     for (number, target) in profile.targets.iter().enumerate() {
         let name = policy_name(number);
-        let family = match target.dst {
-            IpAddr::V4(_) => "inet",
-            IpAddr::V6(_) => "inet6",
-        };
+        let family = by_family(target, "inet", "inet6");
         let states = target.timeouts.iter().map(|(timer, secs)| {
             let state = match timer.name() {
-                // nfct's own words (libnetfilter_cttimeout, timeout.c).
-                "max_retrans" => "retrans",
+                // nfct's own word (libnetfilter_cttimeout, timeout.c).
                 "unacknowledged" => "unacknowledged",
                 other => state(other),
             };
@@ -128,10 +125,7 @@ pub fn nfct_text(profile: &Profile, head: &str) -> String {
 pub fn iptables_text(profile: &Profile, head: &str) -> String {
     let mut out = nfct_text(profile, head);
     for (number, target) in profile.targets.iter().enumerate() {
-        let command = match target.dst {
-            IpAddr::V4(_) => "iptables",
-            IpAddr::V6(_) => "ip6tables",
-        };
+        let command = by_family(target, "iptables", "ip6tables");
         let port = target
             .dport
             .map_or(String::new(), |port| format!(" --dport {port}"));

@@ -2,11 +2,11 @@
 
 use foldhash::HashMapExt;
 
-use crate::evidence::{Identities, Identity, Observer, Place};
+use crate::evidence::{Identities, Identity, Observer, Place, place_of};
 use crate::model::{Event, EventKind, Flow, Gone, Timeouts, Timer};
 
 /// Flows that are taken in; later ones are counted.
-pub const MAX_FLOWS: usize = 8_000_000;
+const MAX_FLOWS: usize = 8_000_000;
 /// Deadlines are told in whole seconds: they moved only if they did by more.
 const WHOLE_SECOND_MS: i64 = 1_500;
 
@@ -88,7 +88,7 @@ impl Lives {
             self.push(before.flow, before.set_ms.max(0), 0, What::Went);
         }
         let number = self.places.len() as u32;
-        self.places.push((flow.orig.dst, flow.orig.dport, flow.proto));
+        self.places.push(place_of(flow));
         Some(number)
     }
 
@@ -233,8 +233,7 @@ mod tests {
             at_ns: None,
             stop_ns: None,
         };
-        let defaults = Timer::ALL.into_iter().map(|timer| (timer, timer.default_secs()));
-        let defaults: Timeouts = defaults.collect();
+        let defaults = Timeouts::defaults();
         // One comes, one was there for 50 s; the first moves on, the second is touched, a third is refused.
         lives.event(
             &event(EventKind::New, flow(1, TcpState::SynSent, Some(120))),

@@ -7,7 +7,7 @@ mod recommend;
 mod simulate;
 
 pub use adaptive::{Adaptive, Mode, Switch};
-pub use lives::{Lives, MAX_FLOWS};
+pub use lives::Lives;
 pub use measured::{Measured, OfTimer, Quantiles};
 pub use recommend::{
     Advice, Asks, Change, Fill, Observed, Price, Recommendation, Row, Size, Trouble, recommend,

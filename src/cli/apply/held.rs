@@ -7,15 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::journal::Journal;
 use crate::collect::{self, Needs, Presence, Wish};
-use crate::evidence::may_renew_syn_sent;
+use crate::evidence::{LAST_SYN_SECS, may_renew_syn_sent};
 use crate::kernel::{Change, Errno, Kernel};
 use crate::model::{Flow, Socket, SocketState, TcpState, Tuple};
 use crate::render::Flushed;
 
 /// So many are taken at once; what is over stays for the next time.
 pub const MAX_HELD: usize = 1_000_000;
-/// No client with 6 retries sends a SYN after this.
-const LAST_SYN_SECS: u32 = 67;
 /// No server with 5 retries sends a SYN/ACK after this.
 const LAST_SYN_ACK_SECS: u32 = 31;
 /// Sockets are read anew before so many are touched: an application may take a tuple again at any time, and a new SYN
@@ -47,7 +45,7 @@ impl Telling {
         let ends_here = self.local.contains(&flow.reply.src);
         match flow.tcp_state {
             Some(TcpState::SynSent) if starts_here => older(YOUNG_SECS) && !self.sockets.contains(&flow.orig),
-            Some(TcpState::SynSent) => older(LAST_SYN_SECS + 1) && !self.syn_renews,
+            Some(TcpState::SynSent) => older(LAST_SYN_SECS as u32 + 1) && !self.syn_renews,
             Some(TcpState::SynRecv) if ends_here => older(YOUNG_SECS) && !self.requests.contains(&flow.reply),
             // Its own socket would have said so.
             Some(TcpState::SynRecv) if starts_here => older(YOUNG_SECS) && !self.sockets.contains(&flow.orig),

@@ -1,5 +1,6 @@
 //! Every write, as a line of JSON: before it is done, and what became of it.
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -82,6 +83,14 @@ impl Journal {
         self.file
             .write_all(text.as_bytes())
             .context("writing to the log of changes")
+    }
+}
+
+/// What became of a write, for its line.
+pub fn said<T, E: Display>(done: &Result<T, E>) -> String {
+    match done {
+        Ok(_) => "done".to_string(),
+        Err(error) => error.to_string(),
     }
 }
 

@@ -32,7 +32,7 @@ use plan::Plan;
 use run::{Run, claim};
 use state::{Place, State};
 use undo::{Undo, restore};
-use wait::End;
+use wait::{End, is_yes};
 pub use watchdog::watchdog;
 
 pub fn apply(args: &ApplyArgs) -> anyhow::Result<Outcome> {
@@ -256,5 +256,5 @@ fn agreed(question: &str) -> anyhow::Result<bool> {
         .lock()
         .read_line(&mut answer)
         .context("hearing the answer")?;
-    Ok(matches!(answer.trim(), "y" | "yes"))
+    Ok(is_yes(&answer))
 }

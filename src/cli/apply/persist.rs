@@ -1,12 +1,11 @@
 //! The same for the next boot: a file of sysctl.d.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
 
 use super::undo::Undo;
-use super::whole::replace;
+use super::whole::{read, replace};
 use crate::model::Profile;
 use crate::render::sysctl_text;
 
@@ -19,11 +18,7 @@ pub fn path(folder: &str) -> String {
 /// What stands there now.
 pub fn undo(folder: &str) -> anyhow::Result<Undo> {
     let path = path(folder);
-    let old = match fs::read_to_string(&path) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| format!("reading {path}")),
-    };
+    let old = read(Path::new(&path)).with_context(|| format!("reading {path}"))?;
     Ok(Undo::File { path, old })
 }
 
@@ -40,6 +35,8 @@ pub fn persist(folder: &str, profile: &Profile, from: &str) -> anyhow::Result<()
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::model::Timer;
     use crate::wire::profile::decode_profile;

@@ -11,7 +11,7 @@ use super::super::args::ApplyArgs;
 use super::super::stop::pause;
 use super::super::terminal;
 use super::guard::{Baseline, Damage};
-use super::journal::Journal;
+use super::journal::{Journal, said};
 use super::plan::Plan;
 use super::state::{Place, State};
 use super::undo::{Undo, now, path_of, restore};
@@ -113,10 +113,8 @@ impl Run<'_> {
     }
 
     fn wait(&mut self, baseline: &Baseline) -> End {
-        let confirm = match &self.args.netns {
-            Some(netns) => format!("ctlens confirm --netns {netns}"),
-            None => "ctlens confirm".to_string(),
-        };
+        let style = terminal::style_within(self.args.colour, self.args.netns.as_deref());
+        let confirm = style.looking_again("ctlens confirm");
         let within = self.args.confirm_within;
         terminal::note(&format!(
             "in force; it is taken back in {} s unless it is confirmed here or by: {confirm}",
@@ -139,15 +137,19 @@ impl Run<'_> {
             // The way back first, as everywhere.
             state.undo.push(persist::undo(folder)?);
             self.place.save(state)?;
-            let path = persist::path(folder);
-            self.journal.log("persist", &path, ("", ""), "")?;
-            persist::persist(folder, &plan.profile, &plan.from)?;
-            self.journal.log("persist", &path, ("", ""), "done")?;
+            self.persist(plan, folder)?;
         }
         state.waiting = false;
         self.place.save(state)?;
         self.place.unconfirm();
         self.journal.log("keep", &plan.from, ("", ""), "done")
+    }
+
+    fn persist(&mut self, plan: &Plan, folder: &str) -> anyhow::Result<()> {
+        let path = persist::path(folder);
+        self.journal.log("persist", &path, ("", ""), "")?;
+        persist::persist(folder, &plan.profile, &plan.from)?;
+        self.journal.log("persist", &path, ("", ""), "done")
     }
 
     /// Nothing is to be written but, perhaps, the file for the next boot; what an apply before changed stays with it.
@@ -158,14 +160,11 @@ impl Run<'_> {
         let before = self.place.load()?;
         let first = before.as_ref().map_or(Vec::new(), |before| before.undo.clone());
         let mut state = self.state(false, first);
-        let path = persist::path(folder);
         // A file that is written once more is restored to what it was before the first time.
-        let known = state.undo.iter().any(|undo| undo.is_file(&path));
+        let known = state.undo.iter().any(|undo| undo.is_file(&persist::path(folder)));
         if known {
             self.place.save(&state)?;
-            self.journal.log("persist", &path, ("", ""), "")?;
-            persist::persist(folder, &plan.profile, &plan.from)?;
-            self.journal.log("persist", &path, ("", ""), "done")?;
+            self.persist(plan, folder)?;
         } else {
             self.keep(plan, &mut state)
                 .inspect_err(|_| self.place.go_back(before.as_ref()))?;
@@ -190,11 +189,7 @@ impl Run<'_> {
             let (name, values) = (&change.name, (change.now.as_str(), change.then.as_str()));
             self.journal.log("write", name, values, "")?;
             let done = self.live.write_file(&path_of(name), &change.then);
-            let said = done
-                .as_ref()
-                .err()
-                .map_or("done".to_string(), ToString::to_string);
-            self.journal.log("write", name, values, &said)?;
+            self.journal.log("write", name, values, &said(&done))?;
             done.with_context(|| format!("writing {name} = {}", change.then))?;
             let is = now(name).unwrap_or_default();
             if is != change.then {
@@ -209,8 +204,7 @@ impl Run<'_> {
         if let Some(text) = &plan.policies {
             self.journal.log("load", "nft", ("", text), "")?;
             let done = self.live.feed(&["nft", "-f", "-"], text);
-            let said = done.as_ref().err().cloned().unwrap_or("done".to_string());
-            self.journal.log("load", "nft", ("", ""), &said)?;
+            self.journal.log("load", "nft", ("", ""), &said(&done))?;
             done.map_err(|why| anyhow::anyhow!("loading the policies: {why}"))?;
         }
         Ok(differs)

@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::undo::Undo;
-use super::whole::replace;
+use super::whole::{read, replace};
 
 /// Where it is kept, unless systemd's RUNTIME_DIRECTORY says otherwise.
 const FOLDER: &str = "/run/ctlens";
@@ -62,13 +62,10 @@ impl Place {
 
     pub fn load(&self) -> anyhow::Result<Option<State>> {
         let path = self.file();
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
-        };
-        let state = serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-        Ok(Some(state))
+        let reading = || format!("reading {}", path.display());
+        let text = read(&path).with_context(reading)?;
+        text.map(|text| serde_json::from_str(&text).with_context(reading))
+            .transpose()
     }
 
     pub fn save(&self, state: &State) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::journal::Journal;
+use super::journal::{Journal, said};
 use super::whole::replace;
 use crate::kernel::Change;
 use crate::render::NFT_TABLE;
@@ -70,8 +70,7 @@ fn one(change: &mut dyn Change, undo: &Undo, journal: &mut Journal, force: bool)
         Undo::Nft => {
             let text = format!("table inet {NFT_TABLE}\ndelete table inet {NFT_TABLE}\n");
             let done = change.feed(&["nft", "-f", "-"], &text);
-            let said = done.as_ref().err().cloned().unwrap_or("done".to_string());
-            let _ = journal.log("restore", NFT_TABLE, ("loaded", "deleted"), &said);
+            let _ = journal.log("restore", NFT_TABLE, ("loaded", "deleted"), &said(&done));
             done.map_err(|why| format!("deleting the table inet {NFT_TABLE}: {why}"))
         }
         Undo::File { path, old } => {
@@ -82,11 +81,12 @@ fn one(change: &mut dyn Change, undo: &Undo, journal: &mut Journal, force: bool)
                     _ => Ok(()),
                 },
             };
-            let said = done
-                .as_ref()
-                .err()
-                .map_or("done".to_string(), ToString::to_string);
-            let _ = journal.log("restore", path, ("", old.as_deref().unwrap_or("no file")), &said);
+            let _ = journal.log(
+                "restore",
+                path,
+                ("", old.as_deref().unwrap_or("no file")),
+                &said(&done),
+            );
             done.map_err(|error| format!("restoring {path}: {error}"))
         }
     }
@@ -110,11 +110,7 @@ fn sysctl(
     // Restoring goes on without its log: a value that stays wrong is worse.
     let _ = journal.log("restore", name, (&is, old), "");
     let done = change.write_file(&path_of(name), old);
-    let said = done
-        .as_ref()
-        .err()
-        .map_or("done".to_string(), ToString::to_string);
-    let _ = journal.log("restore", name, (&is, old), &said);
+    let _ = journal.log("restore", name, (&is, old), &said(&done));
     done.map_err(|errno| format!("restoring {name} = {old}: {errno}"))
 }
 

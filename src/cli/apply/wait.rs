@@ -40,9 +40,9 @@ pub fn wait(kernel: &mut dyn Kernel, waiting: &Waiting) -> End {
             return End::Kept("confirmed by ctlens confirm");
         }
         if let Some(answer) = answers.as_ref().and_then(|answers| answers.try_recv().ok()) {
-            return match answer.trim() {
-                "y" | "yes" => End::Kept("confirmed"),
-                _ => End::Back("not confirmed".to_string()),
+            return match is_yes(&answer) {
+                true => End::Kept("confirmed"),
+                false => End::Back("not confirmed".to_string()),
             };
         }
         if waiting.stopped.load(Ordering::Relaxed) {
@@ -73,6 +73,10 @@ pub fn wait(kernel: &mut dyn Kernel, waiting: &Waiting) -> End {
         }
         pause(TICK.min(left), waiting.stopped);
     }
+}
+
+pub fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim(), "y" | "yes")
 }
 
 /// What is typed, line by line.

@@ -69,9 +69,8 @@ impl SimulateArgs {
     /// How the host is observed.
     pub fn watching(&self) -> WatchArgs {
         WatchArgs {
-            interval: self.interval,
             lasting: self.from.is_none().then_some(self.window),
-            ..watching(&self.common(), &self.read, Listen::Always)
+            ..watching(&self.common(), &self.read, self.interval, Listen::Always)
         }
     }
 }

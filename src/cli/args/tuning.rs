@@ -82,9 +82,8 @@ impl RecommendArgs {
     /// How the host is observed.
     pub fn watching(&self) -> WatchArgs {
         WatchArgs {
-            interval: self.interval,
             lasting: self.from.is_empty().then_some(self.window),
-            ..watching(&self.common(None), &self.read, self.events)
+            ..watching(&self.common(None), &self.read, self.interval, self.events)
         }
     }
 }

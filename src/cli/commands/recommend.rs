@@ -2,20 +2,19 @@
 
 use super::super::Outcome;
 use super::super::args::{RecommendArgs, Shape};
-use super::super::door::Door;
-use super::super::observe::{Observed, as_made, observe};
+use super::super::observe::{Observed, observed};
 use super::super::stop::stop;
 use super::super::terminal::{self, Progress};
+use super::report;
 use crate::diagnose::Cause;
 use crate::render::{self, Style, Told};
 use crate::tune::{Asks, Measured, Recommendation, recommend as derive};
 
 pub fn recommend(args: &RecommendArgs) -> anyhow::Result<Outcome> {
     let mut measured = Measured::default();
-    let (observed, netns) = observed(args, &mut measured)?;
+    let (observed, netns) = observed_all(args, &mut measured)?;
     if observed.evidence.states.is_none() {
-        let gaps = &observed.evidence.gaps;
-        let gap = gaps.iter().find(|gap| TABLE.contains(&gap.source.as_str()));
+        let gap = report::table_gap(&observed.evidence);
         let why = gap.map_or(String::new(), |gap| format!(": {}; {}", gap.reason, gap.remedy));
         anyhow::bail!("the table could not be read, and nothing is recommended without it{why}");
     }
@@ -31,11 +30,8 @@ pub fn recommend(args: &RecommendArgs) -> anyhow::Result<Outcome> {
     })
 }
 
-/// What is missing where no entry could be read.
-const TABLE: [&str; 2] = ["ctnetlink", "/proc/net/nf_conntrack"];
-
 /// The host, or all recordings one after the other; what the last one found.
-fn observed(args: &RecommendArgs, measured: &mut Measured) -> anyhow::Result<(Observed, Option<String>)> {
+fn observed_all(args: &RecommendArgs, measured: &mut Measured) -> anyhow::Result<(Observed, Option<String>)> {
     let stopped = stop()?;
     let mut progress = Progress::new(args.verbose);
     let doors: Vec<Option<&str>> = match args.from.is_empty() {
@@ -44,24 +40,14 @@ fn observed(args: &RecommendArgs, measured: &mut Measured) -> anyhow::Result<(Ob
     };
     let mut last = None;
     for from in doors {
-        let mut door = Door::open(&args.common(from))?;
-        let watching = as_made(args.watching(), door.made_by.as_ref());
-        let seen = observe(
-            &mut door,
-            &watching,
-            &stopped,
-            &mut |note| progress.show(note),
-            measured,
-        );
-        let netns = door.netns.clone();
-        let recorded = door.close().map(drop);
-        terminal::complain_of(&recorded);
+        let common = args.common(from);
+        let seen = observed(&common, args.watching(), &stopped, &mut progress, measured);
         let seen = seen.map_err(|error| match from {
             Some(from) if args.from.len() > 1 => error.context(from.to_string()),
             _ => error,
         })?;
-        measured.end(seen.secs);
-        last = Some((seen, netns));
+        measured.end(seen.0.secs);
+        last = Some(seen);
     }
     progress.clear();
     last.ok_or_else(|| anyhow::anyhow!("no recording was named"))

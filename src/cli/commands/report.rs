@@ -8,6 +8,7 @@ use super::super::terminal::{self, Progress};
 use crate::collect::{self, Wish};
 use crate::diagnose::{self, Cause, Report};
 use crate::evidence::{self, Evidence};
+use crate::model::Gap;
 use crate::render::{self, Style};
 
 pub fn wish(read: &ReadArgs) -> Wish {
@@ -85,15 +86,18 @@ pub fn partial(evidence: &Evidence) -> Option<String> {
     if evidence.half_open.is_some() || evidence.pasted {
         return None;
     }
-    let table = ["ctnetlink", "/proc/net/nf_conntrack"];
-    let gap = evidence
-        .gaps
-        .iter()
-        .find(|gap| table.contains(&gap.source.as_str()))?;
+    let gap = table_gap(evidence)?;
     Some(format!(
         "partial, without the table: {}; {}",
         gap.reason, gap.remedy
     ))
+}
+
+/// Why no entry could be read.
+pub fn table_gap(evidence: &Evidence) -> Option<&Gap> {
+    let table = ["ctnetlink", "/proc/net/nf_conntrack"];
+    let mut gaps = evidence.gaps.iter();
+    gaps.find(|gap| table.contains(&gap.source.as_str()))
 }
 
 fn outcome(evidence: &Evidence, cause: Cause) -> Outcome {

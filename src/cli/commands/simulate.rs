@@ -6,8 +6,7 @@ use anyhow::Context;
 
 use super::super::Outcome;
 use super::super::args::{Format, SimulateArgs};
-use super::super::door::Door;
-use super::super::observe::{as_made, observe};
+use super::super::observe::observed;
 use super::super::stop::stop;
 use super::super::terminal::{self, Progress};
 use crate::evidence::Evidence;
@@ -27,19 +26,13 @@ pub fn simulate(args: &SimulateArgs) -> anyhow::Result<Outcome> {
     let profiles = profiles(args)?;
     let mut lives = Lives::default();
     let mut progress = Progress::new(args.verbose);
-    let mut door = Door::open(&args.common())?;
-    let watching = as_made(args.watching(), door.made_by.as_ref());
-    let stopped = stop()?;
-    let seen = observe(
-        &mut door,
-        &watching,
-        &stopped,
-        &mut |note| progress.show(note),
+    let (seen, netns) = observed(
+        &args.common(),
+        args.watching(),
+        &stop()?,
+        &mut progress,
         &mut lives,
-    );
-    let netns = door.netns.clone();
-    terminal::complain_of(&door.close().map(drop));
-    let seen = seen?;
+    )?;
     lives.end(seen.secs);
     progress.clear();
     if lives.events == 0 {

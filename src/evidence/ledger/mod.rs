@@ -9,7 +9,7 @@ use foldhash::HashMapExt;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-pub use places::{MAX_PLACES, Place, Traffic};
+pub use places::{MAX_PLACES, Place, Traffic, place_of};
 
 use super::identity::{Identities, Identity};
 use places::Places;
@@ -309,8 +309,7 @@ impl Ledger {
     }
 
     fn place(&mut self, flow: &Flow) -> u32 {
-        let place = (flow.orig.dst, flow.orig.dport, flow.proto);
-        self.places.number(place).unwrap_or(TOGETHER)
+        self.places.number(place_of(flow)).unwrap_or(TOGETHER)
     }
 
     /// A walk over all that is kept: not for each entry that finds no place.

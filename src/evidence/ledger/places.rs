@@ -4,11 +4,17 @@ use std::net::IpAddr;
 
 use foldhash::HashMap;
 
+use crate::model::Flow;
+
 /// Places that are told apart; what comes later is counted together.
 pub const MAX_PLACES: usize = 65_536;
 
 /// Where entries go: address, port, protocol.
 pub type Place = (IpAddr, u16, u8);
+
+pub fn place_of(flow: &Flow) -> Place {
+    (flow.orig.dst, flow.orig.dport, flow.proto)
+}
 
 /// What came and went to one place.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

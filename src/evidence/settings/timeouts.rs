@@ -3,7 +3,7 @@
 use super::idle::default_secs;
 use super::numbers::grouped;
 use super::{Context, Lint, Said, Severity};
-use crate::evidence::schedule::longest_gap_secs;
+use crate::evidence::floors;
 use crate::model::Action;
 
 pub const LINTS: &[Lint] = &[
@@ -43,7 +43,7 @@ pub const LINTS: &[Lint] = &[
 ];
 
 const CT: &str = "net.netfilter.nf_conntrack_";
-pub const ESTABLISHED_FLOOR_SECS: i64 = 7_440;
+pub const ESTABLISHED_FLOOR_SECS: i64 = floors::ESTABLISHED_SECS as i64;
 /// What looks like minutes; the floor of ESTABLISHED is two hours in seconds.
 pub const MOST_MINUTES: i64 = 300;
 
@@ -58,13 +58,13 @@ struct Floor {
 const FLOORS: [Floor; 10] = [
     Floor {
         rest: "tcp_timeout_syn_sent",
-        secs: silence_of_clients,
+        secs: |context| floors::silence_of_clients_secs(own(context, "tcp_syn_retries")).into(),
         why: "a live client may be silent for so long between two SYNs",
         source: "RFC 6298; Documentation/networking/ip-sysctl.rst, tcp_syn_retries",
     },
     Floor {
         rest: "tcp_timeout_syn_recv",
-        secs: last_syn_ack,
+        secs: |context| floors::last_syn_ack_secs(own(context, "tcp_synack_retries")).into(),
         why: "a live server may send its last SYN/ACK only then",
         source: "Documentation/networking/ip-sysctl.rst, tcp_synack_retries: the last one comes after 31 s by default",
     },
@@ -76,37 +76,37 @@ const FLOORS: [Floor; 10] = [
     },
     Floor {
         rest: "tcp_timeout_fin_wait",
-        secs: |_| 60,
+        secs: |_| floors::HALF_CLOSED_SECS.into(),
         why: "peers wait so long in FIN_WAIT2",
         source: "Documentation/networking/ip-sysctl.rst, tcp_fin_timeout: 60 s",
     },
     Floor {
         rest: "tcp_timeout_close_wait",
-        secs: |_| 60,
+        secs: |_| floors::HALF_CLOSED_SECS.into(),
         why: "a half-closed connection lives as long as its other end sends",
         source: "RFC 5382 REQ-5: 4 min for closing connections; Kubernetes sets 3,600 s",
     },
     Floor {
         rest: "tcp_timeout_time_wait",
-        secs: |_| 60,
+        secs: |_| floors::TIME_WAIT_SECS.into(),
         why: "peers stay in TIME_WAIT for 60 s: a translated port comes back while they remember it",
         source: "include/net/tcp.h, TCP_TIMEWAIT_LEN: 60 s",
     },
     Floor {
         rest: "tcp_timeout_max_retrans",
-        secs: |_| 120,
+        secs: |_| floors::LARGEST_RTO_SECS.into(),
         why: "a live connection that stalls repeats a segment after up to 120 s",
         source: "include/net/tcp.h, TCP_RTO_MAX: 120 s",
     },
     Floor {
         rest: "tcp_timeout_unacknowledged",
-        secs: |_| 120,
+        secs: |_| floors::LARGEST_RTO_SECS.into(),
         why: "a live connection that stalls repeats a segment after up to 120 s",
         source: "include/net/tcp.h, TCP_RTO_MAX: 120 s",
     },
     Floor {
         rest: "udp_timeout_stream",
-        secs: |_| 120,
+        secs: |_| floors::UDP_STREAM_SECS.into(),
         why: "behind NAT a UDP mapping must live for two minutes",
         source: "RFC 4787 REQ-5: not less than 2 min, 5 min recommended",
     },
@@ -118,27 +118,14 @@ const FLOORS: [Floor; 10] = [
     },
 ];
 
-fn of(context: &Context, name: &str, default: i64) -> i64 {
-    context.number(&format!("net.ipv4.{name}")).unwrap_or(default)
-}
-
-/// One second more than the silence between two SYNs of the default 6 retries, or of this host's.
-fn silence_of_clients(context: &Context) -> i64 {
-    let retries = of(context, "tcp_syn_retries", 6).clamp(6, 10);
-    longest_gap_secs(retries.unsigned_abs()) as i64 + 1
-}
-
-/// Doubling from 1 s on.
-fn last_syn_ack(context: &Context) -> i64 {
-    1i64 << of(context, "tcp_synack_retries", 5).clamp(1, 6)
+fn own(context: &Context, name: &str) -> Option<i64> {
+    context.number(&format!("net.ipv4.{name}"))
 }
 
 /// Longer where this host's own keepalives are known to take longer to give a peer up.
 fn established(context: &Context) -> i64 {
     let known = context.get("net.ipv4.tcp_keepalive_time").is_some();
-    let probing =
-        of(context, "tcp_keepalive_intvl", 75).saturating_mul(of(context, "tcp_keepalive_probes", 9));
-    let end = of(context, "tcp_keepalive_time", 7_200).saturating_add(probing);
+    let end = floors::keepalives_end_secs(&|name| own(context, name));
     ESTABLISHED_FLOOR_SECS.max(if known { end } else { 0 })
 }
 

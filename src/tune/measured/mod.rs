@@ -7,7 +7,7 @@ use foldhash::HashMapExt;
 
 pub use tally::{OfTimer, Quantiles};
 
-use crate::evidence::{Identities, Identity, Observer, Place};
+use crate::evidence::{Identities, Identity, Observer, place_of};
 use crate::model::{Event, EventKind, Flow, Gone, TcpState, Timeouts, Timer};
 
 /// Entries followed one by one; later ones are only counted.
@@ -177,7 +177,7 @@ impl Measured {
         let answers = !before.answered && flow.status.seen_reply() && flow.tcp_state.is_none();
         if before.timer == timer {
             if answers && before.timed && exact {
-                self.tally(timer).move_on(stayed_ms, place(flow));
+                self.tally(timer).move_on(stayed_ms, place_of(flow));
             }
             let expires_ms = self.expires_ms(flow, timer, at_ms);
             if let Some(seen) = self.entries.get_mut(&identity) {
@@ -188,7 +188,7 @@ impl Measured {
         // A datagram's answer was told of before its stream was.
         let told = flow.tcp_state.is_none() && before.answered;
         match before.timed && exact {
-            true if !told => self.tally(before.timer).move_on(stayed_ms, place(flow)),
+            true if !told => self.tally(before.timer).move_on(stayed_ms, place_of(flow)),
             true => {}
             false => self.tally(before.timer).moved_untimed += 1,
         }
@@ -230,13 +230,9 @@ impl Measured {
         // By the same timeout, deadlines are as far apart as the packets that set them: no silence between was longer.
         let silent_ms = now.saturating_sub(then);
         if silent_ms > WHOLE_SECOND_MS {
-            self.tally(timer).come_back(silent_ms, place(flow));
+            self.tally(timer).come_back(silent_ms, place_of(flow));
         }
     }
-}
-
-fn place(flow: &Flow) -> Place {
-    (flow.orig.dst, flow.orig.dport, flow.proto)
 }
 
 fn millis(secs: f64) -> u32 {
@@ -283,7 +279,7 @@ impl Observer for Measured {
     fn entry(&mut self, flow: &Flow) {
         let Some(timer) = Timer::of(flow) else { return };
         let idle_secs = self.timeouts.since_set_secs(flow);
-        self.tally(timer).meet(idle_secs, flow.status.seen_reply());
+        self.tally(timer).meet(idle_secs);
         let (now_ms, pass) = (self.now_ms, self.pass);
         let expires_ms = self.expires_ms(flow, timer, now_ms);
         let identity = self.identities.of(flow);

@@ -29,9 +29,8 @@ pub struct OfTimer {
     pub silences_ms: Histogram<u32>,
     /// Seconds since a packet set the timeout, of the entries that the last reading met.
     pub idle_secs: Histogram<u32>,
-    /// The last reading's entries, and of those the answered ones.
+    /// The last reading's entries.
     pub entries: u64,
-    pub answered: u64,
     /// The most entries that a reading met.
     pub peak: u64,
     /// Connections in whose middle the entry expired, and which went on.
@@ -53,7 +52,6 @@ impl Default for OfTimer {
             silences_ms: histogram(LONGEST_MS),
             idle_secs: histogram(LONGEST_MS / 1000),
             entries: 0,
-            answered: 0,
             peak: 0,
             cut_already: 0,
             cut: Named::default(),
@@ -86,12 +84,11 @@ impl OfTimer {
 
     pub(super) fn begin_reading(&mut self) {
         self.idle_secs.reset();
-        (self.entries, self.answered) = (0, 0);
+        self.entries = 0;
     }
 
-    pub(super) fn meet(&mut self, idle_secs: Option<u32>, answered: bool) {
+    pub(super) fn meet(&mut self, idle_secs: Option<u32>) {
         self.entries += 1;
-        self.answered += u64::from(answered);
         if let Some(secs) = idle_secs {
             self.idle_secs.saturating_record(u64::from(secs).max(1));
         }
@@ -108,15 +105,8 @@ impl OfTimer {
 
     /// Stays and silences that lasted longer than `secs`, and that a timeout of so many seconds would have cut off.
     pub fn longer_than(&self, secs: u32) -> u64 {
-        let over = |of: &Histogram<u32>| {
-            let ms = u64::from(secs) * 1000;
-            // By its own value, which is within a thousandth.
-            of.iter_recorded()
-                .filter(|value| value.value_iterated_to() > ms)
-                .map(|value| value.count_since_last_iteration())
-                .sum::<u64>()
-        };
-        over(&self.moved_ms) + over(&self.silences_ms)
+        let ms = u64::from(secs) * 1000;
+        above(&self.moved_ms, ms) + above(&self.silences_ms, ms)
     }
 
     /// Of the last reading's entries whose idle time is known: the share that a packet touched within `secs`.
@@ -135,25 +125,27 @@ impl OfTimer {
     pub fn by_timeout(&self) -> Option<f64> {
         let moved = self.moved_ms.len() + self.moved_untimed + self.refused;
         let longest_ms = self.moved_ms.max().max(1_000);
-        let waits: u64 = self
-            .waiting_ms
-            .iter_recorded()
-            .filter(|value| value.value_iterated_to() > longest_ms)
-            .map(|value| value.count_since_last_iteration())
-            .sum();
-        let over = self.expired[0] + self.expired[1] + waits;
+        let over = self.expired[0] + self.expired[1] + above(&self.waiting_ms, longest_ms);
         (moved + over > 0).then(|| over as f64 / (moved + over) as f64)
     }
 
-    /// Seconds that the longest stay or silence took which a live connection came back from.
-    pub fn longest_live_secs(&self) -> f64 {
-        self.moved_ms.max().max(self.silences_ms.max()) as f64 / 1000.0
+    /// Seconds of the longest silence that a connection came back from.
+    pub fn longest_silence_secs(&self) -> f64 {
+        self.silences_ms.max() as f64 / 1000.0
     }
 
     /// How many told how long they need.
     pub fn samples(&self) -> u64 {
         self.moved_ms.len() + self.silences_ms.len()
     }
+}
+
+/// Values beyond `ms`, each by its own value, which is within a thousandth.
+fn above(of: &Histogram<u32>, ms: u64) -> u64 {
+    of.iter_recorded()
+        .filter(|value| value.value_iterated_to() > ms)
+        .map(|value| value.count_since_last_iteration())
+        .sum()
 }
 
 /// Of how long a silence or a stay was.

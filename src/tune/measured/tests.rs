@@ -29,13 +29,6 @@ fn event(kind: EventKind, flow: Flow) -> Event {
     }
 }
 
-fn defaults() -> Timeouts {
-    Timer::ALL
-        .into_iter()
-        .map(|timer| (timer, timer.default_secs()))
-        .collect()
-}
-
 #[test]
 fn handshakes_are_timed_and_the_unanswered_wait() {
     let mut got = Measured::default();
@@ -72,7 +65,7 @@ fn a_deadline_that_moved_tells_of_a_silence() {
     let mut got = Measured::default();
     let established = |number, left| flow(number, TcpState::Established, left);
     let read = |got: &mut Measured, at: f64, entries: &[Flow]| {
-        got.pass(at, true, &defaults());
+        got.pass(at, true, &Timeouts::defaults());
         entries.iter().for_each(|flow| got.entry(flow));
         got.passed(at, true);
     };
@@ -93,9 +86,9 @@ fn a_deadline_that_moved_tells_of_a_silence() {
     let of = got.of(Timer::Established);
     assert_eq!((of.silences_ms.len(), of.entries), (1, 3));
     assert!(
-        (3_600.0..3_612.0).contains(&of.longest_live_secs()),
+        (3_600.0..3_612.0).contains(&of.longest_silence_secs()),
         "{}",
-        of.longest_live_secs()
+        of.longest_silence_secs()
     );
     assert_eq!((of.longer_than(3_000), of.longer_than(7_440)), (1, 0));
     assert_eq!(of.cut.longer_than(3_000).len(), 1);
@@ -106,12 +99,12 @@ fn a_deadline_that_moved_tells_of_a_silence() {
 #[test]
 fn what_is_gone_without_a_word_has_expired_if_its_time_was_over() {
     let mut got = Measured::default();
-    got.pass(0.0, true, &defaults());
+    got.pass(0.0, true, &Timeouts::defaults());
     for (number, left) in [(1, 3), (2, 100)] {
         got.entry(&flow(number, TcpState::TimeWait, left));
     }
     got.passed(0.0, true);
-    got.pass(5.0, true, &defaults());
+    got.pass(5.0, true, &Timeouts::defaults());
     got.passed(5.0, true);
     got.end(5.0);
     let of = got.of(Timer::TimeWait);

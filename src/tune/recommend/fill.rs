@@ -19,14 +19,6 @@ pub struct Traffic<'a> {
     pub expired_per_s: f64,
 }
 
-/// Only time ends these: a packet of the same connection does not renew them, or hardly ever.
-fn is_transitory(timer: Timer) -> bool {
-    !matches!(
-        timer,
-        Timer::Established | Timer::UdpStream | Timer::GreStream | Timer::Generic
-    )
-}
-
 /// What the whole observation was.
 pub struct Whole<'a> {
     /// Of the last look.
@@ -59,7 +51,7 @@ impl<'a> Traffic<'a> {
     /// Entries in the long run at the observed rate, were the timeout `secs`.
     pub fn entries_under(&self, secs: u32) -> f64 {
         if let (true, Some(per_s), Some(waiting)) =
-            (is_transitory(self.timer), self.arrivals_per_s, self.by_timeout)
+            (!self.timer.is_renewed(), self.arrivals_per_s, self.by_timeout)
         {
             // A datagram that was answered stays as long as one that was not.
             let waiting = if self.timer >= Timer::Udp { 1.0 } else { waiting };

@@ -1,6 +1,10 @@
 //! Below what no timeout goes, whatever was measured, and by whose word.
 
-use crate::evidence::longest_gap_secs;
+use crate::evidence::SLOWEST_SECS;
+use crate::evidence::floors::{
+    ESTABLISHED_SECS, HALF_CLOSED_SECS, LARGEST_RTO_SECS, TIME_WAIT_SECS, UDP_STREAM_SECS,
+    keepalives_end_secs, last_syn_ack_secs, silence_of_clients_secs,
+};
 use crate::model::{Settings, Timer};
 
 /// The least for one timeout.
@@ -14,21 +18,16 @@ pub struct Floor {
     pub asked: Option<(u32, &'static str)>,
 }
 
-/// Three SYNs of a client (0, 1 and 3 s), and a slow way: nobody waits for longer.
-pub const HANDSHAKE_SECS: u32 = 10;
 /// Where handshakes were timed.
 pub fn handshake_floor() -> Floor {
     Floor {
-        secs: HANDSHAKE_SECS,
+        secs: SLOWEST_SECS,
         source: "three SYNs of a client (0, 1 and 3 s), and a slow way; where no handshake is timed, 33 s"
             .to_string(),
         hard: false,
         asked: None,
     }
 }
-
-/// RFC 5382 REQ-5: 2 h 4 min.
-const ESTABLISHED_SECS: u32 = 7_440;
 
 pub fn floor(timer: Timer, settings: &Settings, behind_nat: bool) -> Floor {
     let (secs, source) = least(timer, settings);
@@ -54,32 +53,35 @@ const HARD: [Timer; 6] = [
 ];
 
 fn least(timer: Timer, settings: &Settings) -> (u32, &'static str) {
-    let retries = settings.number("net.ipv4.tcp_synack_retries").unwrap_or(5);
+    let own = |name: &str| own(settings, name);
     match timer {
         Timer::SynSent => (
-            silence_between_syns(settings),
+            silence_of_clients_secs(own("tcp_syn_retries")),
             "the longest silence between two SYNs of a live client (RFC 6298, 6 retries)",
         ),
         Timer::SynRecv => (
-            1 << retries.clamp(1, 6),
+            last_syn_ack_secs(own("tcp_synack_retries")),
             "the last SYN/ACK comes after half of it (tcp_synack_retries)",
         ),
         Timer::Established => established(settings),
-        Timer::FinWait => (60, "peers wait so long in FIN_WAIT2 (tcp_fin_timeout)"),
+        Timer::FinWait => (
+            HALF_CLOSED_SECS,
+            "peers wait so long in FIN_WAIT2 (tcp_fin_timeout)",
+        ),
         Timer::CloseWait => (
-            60,
+            HALF_CLOSED_SECS,
             "a half-closed connection lives as long as its other end sends",
         ),
         Timer::LastAck => (30, "the last FIN is repeated for as long (the kernel's default)"),
         Timer::TimeWait => (
-            60,
+            TIME_WAIT_SECS,
             "Linux peers stay in TIME_WAIT for 60 s (TCP_TIMEWAIT_LEN), and remember the port",
         ),
         Timer::MaxRetrans | Timer::Unacknowledged => (
-            120,
+            LARGEST_RTO_SECS,
             "a live connection that stalls repeats a segment after up to 120 s (TCP_RTO_MAX)",
         ),
-        Timer::UdpStream => (120, "RFC 4787 REQ-5: not less than 2 min behind NAT"),
+        Timer::UdpStream => (UDP_STREAM_SECS, "RFC 4787 REQ-5: not less than 2 min behind NAT"),
         other => (
             other.default_secs(),
             "the kernel's default: nothing tells who needs it",
@@ -103,20 +105,13 @@ fn asked(timer: Timer) -> Option<(u32, &'static str)> {
     })
 }
 
-/// Those of clients elsewhere follow their own settings, of which the default is all that is known.
-fn silence_between_syns(settings: &Settings) -> u32 {
-    let retries = settings
-        .number("net.ipv4.tcp_syn_retries")
-        .unwrap_or(6)
-        .clamp(6, 10);
-    longest_gap_secs(retries) as u32 + 1
+fn own(settings: &Settings, name: &str) -> Option<i64> {
+    i64::try_from(settings.number(&format!("net.ipv4.{name}"))?).ok()
 }
 
 /// Long enough for the keepalives of this host to find a dead peer, and of the default for those elsewhere.
 fn established(settings: &Settings) -> (u32, &'static str) {
-    let own = |name: &str, default| settings.number(&format!("net.ipv4.{name}")).unwrap_or(default);
-    let probing = own("tcp_keepalive_intvl", 75).saturating_mul(own("tcp_keepalive_probes", 9));
-    let given_up = own("tcp_keepalive_time", 7_200).saturating_add(probing);
+    let given_up = keepalives_end_secs(&|name| own(settings, name));
     let secs = u32::try_from(given_up).unwrap_or(u32::MAX).max(ESTABLISHED_SECS);
     let source = match secs {
         ESTABLISHED_SECS => "RFC 5382 REQ-5: not less than 2 h 4 min behind NAT",

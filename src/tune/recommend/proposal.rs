@@ -1,8 +1,8 @@
 //! What one timeout should be, and why.
 
 use super::fill::Traffic;
-use super::floors::{Floor, HANDSHAKE_SECS};
-use crate::evidence::grouped;
+use super::floors::Floor;
+use crate::evidence::{SLOWEST_SECS, grouped};
 use crate::model::Timer;
 use crate::tune::measured::Quantiles;
 
@@ -69,10 +69,7 @@ pub fn proposal(traffic: &Traffic, known: &Known) -> Proposal {
             stay(traffic, known, floor.secs)
         }
         Timer::Established => idle(traffic, known),
-        Timer::TimeWait => {
-            let needed = of.silences_ms.max() as f64 / 1000.0 * SILENCE_MARGIN;
-            down(now, floor.secs.max(needed.ceil() as u32), floor.source.clone())
-        }
+        Timer::TimeWait => down(now, beyond_silences(traffic, floor), floor.source.clone()),
         Timer::UdpStream => stream(traffic, known),
         _ => Proposal::Stay {
             because: format!(
@@ -104,7 +101,7 @@ fn handshake(traffic: &Traffic, known: &Known) -> Proposal {
         let why = "this kernel may renew an entry at each SYN, so that handshakes are not timed";
         return blind(None, why.to_string());
     }
-    match measured(traffic, known, HANDSHAKE_SECS) {
+    match measured(traffic, known, SLOWEST_SECS) {
         Ok((secs, because)) => down(now, secs, because),
         Err((observe_secs, why)) => blind(observe_secs, why),
     }
@@ -135,7 +132,6 @@ fn measured(
         Timer::Udp => "answers to datagrams",
         _ => "connections that moved on",
     };
-    let by_rate = |wanted: u64| (samples > 0).then(|| known.heard_secs * wanted as f64 / samples as f64);
     if samples < ENOUGH {
         let why = match samples {
             0 => format!("no {what} were timed"),
@@ -145,14 +141,15 @@ fn measured(
                 count(ENOUGH)
             ),
         };
-        return Err((by_rate(ENOUGH), why));
+        let observe_secs = (samples > 0).then(|| known.heard_secs * ENOUGH as f64 / samples as f64);
+        return Err((observe_secs, why));
     }
     let Some(moved) = Quantiles::of(&of.moved_ms) else {
         return Err((None, "none was timed".to_string()));
     };
     let needed = (moved.p999 * MARGIN)
         .max(moved.max)
-        .max(of.silences_ms.max() as f64 / 1000.0);
+        .max(of.longest_silence_secs());
     let secs = least_secs.max(needed.ceil() as u32 + 1);
     let least_window = f64::from(secs) * WINDOWS;
     if known.heard_secs < least_window {
@@ -182,12 +179,10 @@ fn measured(
 /// Of connections that may be silent for hours.
 fn idle(traffic: &Traffic, known: &Known) -> Proposal {
     let (of, now) = (traffic.of, traffic.now_secs);
-    let longest = of.silences_ms.max() as f64 / 1000.0;
-    let secs = known.floor.secs.max((longest * SILENCE_MARGIN).ceil() as u32);
+    let longest = of.longest_silence_secs();
+    let secs = beyond_silences(traffic, known.floor);
     if secs >= now {
-        return Proposal::Stay {
-            because: format!("{}: {} s", known.floor.source, count(known.floor.secs)),
-        };
+        return at_its_floor(known.floor);
     }
     let came_back = match of.silences_ms.len() {
         0 => "none came back".to_string(),
@@ -218,8 +213,8 @@ fn idle(traffic: &Traffic, known: &Known) -> Proposal {
 /// Of datagrams that go both ways.
 fn stream(traffic: &Traffic, known: &Known) -> Proposal {
     let of = traffic.of;
-    let longest = of.silences_ms.max() as f64 / 1000.0;
-    let secs = known.floor.secs.max((longest * SILENCE_MARGIN).ceil() as u32);
+    let longest = of.longest_silence_secs();
+    let secs = beyond_silences(traffic, known.floor);
     let least_window = f64::from(secs) * WINDOWS;
     match traffic.now_secs > secs {
         true if of.silences_ms.len() >= ENOUGH && known.secs >= least_window => Proposal::Down {
@@ -234,9 +229,19 @@ fn stream(traffic: &Traffic, known: &Known) -> Proposal {
             observe_secs: Some(least_window),
             because: format!("only {} silences were seen", count(of.silences_ms.len())),
         },
-        false => Proposal::Stay {
-            because: format!("{}: {} s", known.floor.source, count(known.floor.secs)),
-        },
+        false => at_its_floor(known.floor),
+    }
+}
+
+/// No silence that was come back from is cut, nor one that is somewhat longer.
+fn beyond_silences(traffic: &Traffic, floor: &Floor) -> u32 {
+    let needed = traffic.of.longest_silence_secs() * SILENCE_MARGIN;
+    floor.secs.max(needed.ceil() as u32)
+}
+
+fn at_its_floor(floor: &Floor) -> Proposal {
+    Proposal::Stay {
+        because: format!("{}: {} s", floor.source, count(floor.secs)),
     }
 }
 

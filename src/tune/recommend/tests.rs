@@ -15,10 +15,7 @@ struct Seen {
 
 impl Seen {
     fn new() -> Seen {
-        let timeouts: Timeouts = Timer::ALL
-            .into_iter()
-            .map(|timer| (timer, timer.default_secs()))
-            .collect();
+        let timeouts = Timeouts::defaults();
         let mut measured = Measured::default();
         measured.pass(0.0, true, &timeouts);
         measured.passed(0.0, true);

@@ -9,9 +9,7 @@ struct Load(Lives);
 impl Load {
     fn new() -> Load {
         let mut lives = Lives::default();
-        let defaults = Timer::ALL.into_iter().map(|timer| (timer, timer.default_secs()));
-        let defaults: Timeouts = defaults.collect();
-        lives.pass(0.0, true, &defaults);
+        lives.pass(0.0, true, &Timeouts::defaults());
         Load(lives)
     }
 
